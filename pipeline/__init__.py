@@ -1,0 +1,82 @@
+"""YOLO Tune-Up: fine-tune a YOLO detector on your own pictures, see whether learning is healthy, trust the number.
+
+Importing this package is quick and loads neither torch nor Ultralytics; it sets the switches that keep Ultralytics
+offline, safe and quiet, so import it first. The names below are loaded when they are used:
+
+    import pipeline
+    run = pipeline.train("configs/demo.yaml", overrides=["train.epochs=5"])
+    metrics = pipeline.evaluate(run)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .leash import set_switches
+
+if TYPE_CHECKING:
+    from .config import Config, load_config
+    from .data.dataset import Dataset
+    from .data.intake import read_dataset
+    from .errors import ConfigError, DataError, ModelError, RunError, TrainingError, TuneUpError, UsageError
+    from .findings import Finding
+    from .runs import Run
+    from .verbs import evaluate, make_demo, report, resume, train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "config",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "Dataset": "data.dataset",
+    "Finding": "findings",
+    "ModelError": "errors",
+    "Run": "runs",
+    "RunError": "errors",
+    "TrainingError": "errors",
+    "TuneUpError": "errors",
+    "UsageError": "errors",
+    "evaluate": "verbs",
+    "load_config": "config",
+    "make_demo": "verbs",
+    "read_dataset": "data.intake",
+    "report": "verbs",
+    "resume": "verbs",
+    "train": "verbs",
+}
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DataError",
+    "Dataset",
+    "Finding",
+    "ModelError",
+    "Run",
+    "RunError",
+    "TrainingError",
+    "TuneUpError",
+    "UsageError",
+    "evaluate",
+    "load_config",
+    "make_demo",
+    "read_dataset",
+    "report",
+    "resume",
+    "train",
+]
+
+set_switches()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

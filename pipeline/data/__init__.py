@@ -1,0 +1,1 @@
+"""Tables of pictures and boxes: readers, checks, writers and the demo sets. Knows neither torch nor Ultralytics."""

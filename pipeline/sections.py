@@ -1,0 +1,244 @@
+"""The sections of the configuration: every key with its type, its limits, its default and what it means.
+
+Paths in a configuration are relative to the working folder, as on a command line.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+from .known_keys import AUGMENT_KEYS, TRAIN_KEYS, KnownKey, check_value, known_keys, ultralytics_version
+from .yaml_source import dump_yaml
+
+
+def _to_path(value: Any) -> Path:
+    if isinstance(value, bool) or not isinstance(value, (str, int, Path)) or value == "":
+        raise ValueError("should be a path")  # an int is fine: a folder may be called 2024
+    try:
+        return Path(str(value)).expanduser()
+    except RuntimeError:  # ~name of a user who does not exist
+        raise ValueError("should be a path; there is no such home folder") from None
+
+
+def _to_group(value: Any) -> Any:
+    if value is None:
+        return "none"  # `group=none` on the command line
+    if not isinstance(value, str) or value in ("none", "folder"):
+        return value
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a strange but valid expression
+            groups = re.compile(value).groups
+    except (re.error, OverflowError, RecursionError):
+        groups = 0
+    if groups != 1:
+        raise ValueError(r"should be none, folder, or a regular expression with one group, such as '(board\d+)_'")
+    return value
+
+
+def _to_name(value: Any) -> Any:
+    value = str(value) if type(value) is int else value
+    if isinstance(value, str) and (value.strip(". ") == "" or re.search(r"[/\\:\0]", value)):
+        raise ValueError("should be a plain folder name, without a path")
+    return value
+
+
+AnyPath = Annotated[Path, BeforeValidator(_to_path)]
+
+
+class Section(BaseModel):
+    """Base of the sections: no unknown keys, no silent conversion, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Where the pictures are and how they are divided."""
+
+    path: AnyPath | None = Field(default=None, description="folder, data.yaml or COCO file with pictures and labels")
+    format: Literal["auto", "yolo", "coco"] = Field(
+        default="auto", description="how the labels are written; auto looks"
+    )
+    val_fraction: float = Field(
+        default=0.15, ge=0, le=0.5, description="share of train that is used for val when the data has no val split"
+    )
+    group: Annotated[str, BeforeValidator(_to_group)] = Field(
+        default="none",
+        description="pictures never separated by the split: none, folder (those of one folder), or a regular "
+        "expression whose one group, found in the picture's relative path, is the key",
+    )
+    seed: int = Field(default=0, ge=0, description="decides which pictures go to val")
+
+
+class ModelConfig(Section):
+    """Which network to start from."""
+
+    name: str = Field(
+        default="yolo26n.pt", min_length=1, description="checkpoint (.pt) or architecture (.yaml, random weights)"
+    )
+    weights: AnyPath = Field(
+        default=Path("weights"), description="folder in which weights are looked for before any download"
+    )
+
+
+class KnownSection(Section):
+    """A section with the keys, defaults and descriptions of the installed Ultralytics; each key is an attribute."""
+
+    model_config = ConfigDict(defer_build=True)  # the base class made from default.yaml is never used by itself
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keys that were set, as opposed to left at Ultralytics' default; after `to_yaml` all of them are set."""
+        return self.model_dump(include=self.model_fields_set)
+
+    def with_defaults(self) -> dict[str, Any]:
+        """Return every key with the value that training will use."""
+        return self.model_dump()
+
+
+def _known_section(names: Sequence[str]) -> type[KnownSection]:
+    keys = known_keys()
+    fields: dict[str, Any] = {
+        name: (
+            Annotated[Any, AfterValidator(partial(check_value, name))],
+            Field(default=keys[name].default, description=keys[name].description),
+        )
+        for name in names
+        if name in keys
+    }
+    return create_model("KnownKeys", __base__=KnownSection, **fields)
+
+
+class AugmentConfig(_known_section(AUGMENT_KEYS)):  # type: ignore[misc]  # the fields come from default.yaml
+    """How training pictures are changed."""
+
+
+class TrainConfig(_known_section(TRAIN_KEYS)):  # type: ignore[misc]
+    """How the network is trained."""
+
+
+class MonitorConfig(Section):
+    """What the gradient monitor does."""
+
+    clip: float = Field(
+        default=10.0, gt=0, description="largest total gradient norm of a step; 10 is the value fixed in Ultralytics"
+    )
+    loggers: list[Literal["clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"]] = Field(
+        default=[], description="Ultralytics' own integrations to switch on; each needs its package"
+    )
+
+
+class EvalConfig(Section):
+    """How the trained network is measured."""
+
+    split: Literal["auto", "train", "val", "test"] = Field(
+        default="auto", description="auto: test if there is one, else val"
+    )
+    conf: float = Field(default=0.001, ge=0, le=1, description="detections below this confidence are not looked at")
+    iou: float = Field(
+        default=0.7, ge=0, le=1, description="overlap above which non-maximum suppression drops a detection"
+    )
+    max_det: int = Field(default=300, ge=1, description="largest number of detections per picture")
+    batch: int = Field(default=16, ge=1, description="pictures predicted at once")
+
+
+class ReportConfig(Section):
+    """What report.html shows."""
+
+    samples: int = Field(default=12, ge=0, description="number of pictures shown")
+    every: int = Field(default=1, ge=1, description="epochs between two versions of report.html during training")
+
+
+class Config(Section):
+    """A complete configuration. `Config()` has all defaults; files and overrides come through `load_config`."""
+
+    name: Annotated[str | None, BeforeValidator(_to_name)] = Field(
+        default=None, description="name of the run's folder; null makes one up"
+    )
+    runs: AnyPath = Field(default=Path("runs"), description="folder for the run folders")
+    data: DataConfig = Field(default=DataConfig(), description="path, or a section of keys")
+    model: ModelConfig = Field(default=ModelConfig(), description="name, or a section of keys")
+    train: TrainConfig = Field(default=TrainConfig(), description="how the network is trained")
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="how training pictures are changed")
+    monitor: MonitorConfig = Field(default=MonitorConfig(), description="what the gradient monitor does")
+    eval: EvalConfig = Field(default=EvalConfig(), description="how the trained network is measured")
+    report: ReportConfig = Field(default=ReportConfig(), description="what report.html shows")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all keys with their effective values, fit for JSON and for `config_from_dict`."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return the complete configuration as a file that loads to an equal one."""
+        return f"# All values, as resolved for ultralytics {ultralytics_version()}.\n{dump_yaml(self.to_dict())}"
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: info.annotation
+    for name, info in Config.model_fields.items()
+    if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+}
+
+
+@dataclass(frozen=True)
+class ExplainRow:
+    """One key of the configuration: what it takes, its default, what it means, and who defines it."""
+
+    key: str
+    type: str
+    default: str
+    description: str
+    defined_by: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the row fit for JSON."""
+        return asdict(self)
+
+
+def explain() -> list[ExplainRow]:
+    """Return every key that a configuration may have, in the order of the file."""
+    base = "preset or presets that the file builds on, relative to the file; what comes later wins"
+    rows = [ExplainRow("base", "path | list", "null", base, "tuneup")]
+    for name, info in Config.model_fields.items():
+        if name not in SECTIONS:
+            rows.append(_explain_key(name, info))
+            continue
+        known = known_keys() if issubclass(SECTIONS[name], KnownSection) else {}
+        for key, key_info in SECTIONS[name].model_fields.items():
+            rows.append(_explain_key(f"{name}.{key}", key_info, known.get(key)))
+    return rows
+
+
+def _explain_key(dotted: str, info: FieldInfo, known: KnownKey | None = None) -> ExplainRow:
+    if known is None:
+        takes, owner = _type_text(info.annotation), "tuneup"
+    else:
+        takes, owner = known.type_text, f"ultralytics {ultralytics_version()}"
+    return ExplainRow(dotted, takes, spell(info.default), info.description or "", owner)
+
+
+def _type_text(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _type_text(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return " | ".join(get_args(annotation))
+    if get_args(annotation):
+        return " | ".join(_type_text(part) for part in get_args(annotation))
+    return {Path: "path", types.NoneType: "null"}.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def spell(value: Any) -> str:
+    """Return the value as one would type it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,241 @@
+"""One training from configuration to a complete run folder; read `train` from top to bottom."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import Config, load_config, require_data
+from ..data.dataset import Dataset
+from ..data.intake import read_dataset
+from ..data.split import with_groups, with_validation
+from ..errors import RunError, TrainingError, TuneUpError
+from ..findings import Finding
+from ..leash import chatter_to, cpu_count, tighten
+from ..model_source import load_weights, resolve_model
+from ..runs import EVENTS, Run, now, write_atomic, write_json
+from .trainer import StopRequested, TuneUpTrainer, Watcher
+
+# Packages whose versions decide what a run gives.
+_RECORDED = ("yolo-tuneup", "ultralytics", "torch", "torchvision", "albumentations", "opencv-python-headless", "numpy")
+
+
+def train(config: Config, *, watchers: Sequence[Watcher] = ()) -> Run:
+    """Train a detector and return its run, complete or stopped by Ctrl-C (`run.state` says which).
+
+    Args:
+        config: what to train on what, as `load_config` returns it.
+        watchers: who follows the training, such as the terminal and the report.
+
+    Raises:
+        DataError: the dataset cannot be read.
+        ModelError: the weights cannot be found, read or trusted.
+        RunError: the run folder cannot be written.
+        TrainingError: training could not start or had to stop.
+    """
+    tighten(config.monitor.loggers)
+    model = _checked_model(config)
+    dataset, findings = prepare_data(config)
+    run = _start_run(config, dataset, findings)
+    return _train(run, config, model, watchers)
+
+
+def resume(run: Run, *, watchers: Sequence[Watcher] = ()) -> Run:
+    """Go on with a run that was killed or interrupted, from its last complete epoch.
+
+    On the CPU the result equals that of a run that was never stopped. With loader processes (on a GPU) the order of the
+    pictures differs from there on.
+
+    Raises:
+        RunError: the run is complete, or is being trained by another process.
+    """
+    config = load_config(run.path / "config.yaml")
+    tighten(config.monitor.loggers)
+    if run.is_being_trained():
+        raise RunError(f"{run.path}: still being trained by process {run.state['pid']}; end that one first")
+    if run.state.get("state") == "complete":
+        raise RunError(f"{run.path}: complete, there is nothing to go on with; train again for a new run")
+    run.rewind(_epochs_kept(run))
+    last = run.weights("last")
+    model = last if last.is_file() else _checked_model(config)
+    return _train(run, config, model, watchers)
+
+
+def prepare_data(config: Config) -> tuple[Dataset, list[Finding]]:
+    """Read the dataset and see to it that it has a train and a val split.
+
+    Raises:
+        DataError: it cannot be read or divided.
+    """
+    intake = read_dataset(require_data(config), format=config.data.format)
+    grouped = with_groups(intake.dataset, config.data.group)
+    dataset, findings = with_validation(grouped, config.data.val_fraction, config.data.seed)
+    return dataset, [*intake.findings, *findings]
+
+
+def _checked_model(config: Config) -> Path:
+    """Return the model's file; a checkpoint is read once now, so that a bad one leaves no half run behind."""
+    path = resolve_model(config.model.name, config.model.weights)
+    if path.suffix == ".pt":
+        load_weights(path)
+    return path
+
+
+def _start_run(config: Config, dataset: Dataset, findings: Sequence[Finding]) -> Run:
+    data = require_data(config).absolute()
+    place = data.parent if data.is_file() else data
+    name = config.name or f"{place.name}-{Path(config.model.name).stem}"
+    run = Run.create(config.runs, name)
+    settled = config.model_copy(
+        update={
+            "name": run.name,
+            "runs": config.runs.absolute(),
+            "data": config.data.model_copy(update={"path": data}),
+            "model": config.model.model_copy(update={"weights": config.model.weights.absolute()}),
+        }
+    )
+    run.save_dataset(dataset)
+    run.add_findings(findings)
+    write_json(run.path / "environment.json", _environment())
+    run.update_state(state="running", reason="", started=now(), epochs_done=0, epochs=config.train.epochs, seconds=0.0)
+    write_atomic(run.path / "config.yaml", settled.to_yaml())  # last: from here on the folder counts as a run
+    return run
+
+
+def _environment() -> dict[str, Any]:
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "not installed"
+
+    cuda = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        **{package: installed(package) for package in _RECORDED},
+        "platform": platform.platform(),
+        "cpu_cores": cpu_count(),
+        "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+        "command": " ".join(sys.argv),
+    }
+
+
+def _epochs_kept(run: Run) -> int:
+    """Return how many complete epochs the exact state stands for; without one the run begins anew."""
+    path = run.weights("resume")
+    if not path.is_file():
+        return 0
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise RunError(f"{path}: damaged ({type(error).__name__}); start a new run with model={run.weights('last')}") from error
+
+
+def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -> Run:
+    started = time.time()
+    before = float(run.state.get("seconds") or 0.0)
+    run.update_state(state="running", reason="", pid=os.getpid(), host=platform.node())
+    outcome = {"state": "failed", "reason": "ended unexpectedly"}
+    try:
+        with chatter_to(run.path / "ultralytics.log"), warnings.catch_warnings(record=True):
+            trainer = TuneUpTrainer(overrides=_overrides(run, config, model))
+            trainer.watchers = list(watchers)
+            with _stop_on_signal(trainer):
+                outcome = _run_to_end(trainer)
+    except TuneUpError as error:
+        outcome = {"state": "failed", "reason": str(error)}
+        raise
+    except Exception as error:
+        outcome = {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
+        raise _explained(error) from error
+    finally:
+        _close(run, outcome, round(before + time.time() - started, 1))
+    return run
+
+
+def _run_to_end(trainer: TuneUpTrainer) -> dict[str, str]:
+    try:
+        trainer.train()
+    except StopRequested:
+        for loader in (trainer.train_loader, trainer.test_loader):
+            loader.close()
+        done = trainer.run.epochs().height
+        return {"state": "interrupted", "reason": f"stopped on request after {done} complete epochs"}
+    return {"state": "complete", "reason": "early stop" if trainer.epoch + 1 < trainer.epochs else ""}
+
+
+def _close(run: Run, outcome: dict[str, str], seconds: float) -> None:
+    """Record how the run ended; a disk that is full now must not hide the error that came first."""
+    steps, epochs = run.steps(), run.epochs()
+    word = {"complete": "end", "interrupted": "interrupted"}.get(outcome["state"], "failed")
+    event = {"event": word, "epoch": max(epochs.height - 1, 0), "step": steps.height, "time": now()}
+    try:
+        run.append(EVENTS, [{**event, "text": outcome["reason"]}])
+        run.update_state(**outcome, seconds=seconds, pid=None)
+        if outcome["state"] == "complete":
+            run.weights("resume").unlink(missing_ok=True)
+    except RunError:
+        if outcome["state"] != "failed":
+            raise
+
+
+def _overrides(run: Run, config: Config, model: Path) -> dict[str, Any]:
+    """Return the arguments of Ultralytics' trainer: what the person chose, and what this program sees to itself."""
+    return {
+        **config.train.model_dump(),
+        **config.augment.model_dump(),
+        "task": "detect",
+        "mode": "train",
+        "model": str(model),
+        "data": str(run.path / "data.json"),
+        "iou": config.eval.iou,
+        "max_det": config.eval.max_det,
+        "save_dir": str(run.path),
+        "exist_ok": True,
+        "save": True,
+        "val": True,
+        "plots": False,
+        "verbose": False,
+        "resume": False,
+    }
+
+
+@contextmanager
+def _stop_on_signal(trainer: TuneUpTrainer) -> Iterator[None]:
+    """Let the first Ctrl-C (or a scheduler's SIGTERM) stop between two batches, and a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        trainer.stop_requested = True
+        signal.signal(number, before[number])
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _explained(error: Exception) -> TrainingError:
+    """Put what torch or Ultralytics raised into words and a next step."""
+    text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    if "out of memory" in str(error).lower():
+        return TrainingError(f"out of memory: {text}. Halve train.batch or lower train.imgsz")
+    if "DataLoader worker" in str(error):
+        return TrainingError(f"a loader process ended: {text}. Try train.workers=0; if that works, memory is short")
+    return TrainingError(f"training stopped: {type(error).__name__}: {text}. ultralytics.log in the run has the rest")
