@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,7 @@ __all__ = [
 _SHORTHAND = {"data": "path", "model": "name"}  # `data: DIR` stands for `data: {path: DIR}`
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path | str | None, overrides: Sequence[str] = ()) -> Config:
     """Return the configuration of a YAML file and the presets it builds on, with `key=value` overrides on top.
 
     An override's key is dotted (`train.epochs=5`), a section's shorthand (`data=DIR`, `model=yolo11s.pt`), or a bare
@@ -263,7 +264,7 @@ def _describe(dotted: str, details: Mapping[str, Any]) -> str:
     if details["type"] == "value_error":
         expected = str(details["ctx"]["error"])
     else:
-        expected = details["msg"].replace("Input should", "should")
+        expected = re.sub(r"^\w+ should", "should", details["msg"])
         for theirs, ours in _PLAIN_WORDS.items():
             expected = expected.replace(theirs, ours)
     return f"{dotted}: {expected}, found {_found(details['input'])}"
@@ -278,9 +279,8 @@ def _found(value: Any) -> str:
 
 def _missing_file(path: Path) -> str:
     """Say which file was looked for and which presets there are instead."""
-    presets: list[str] = []
     for folder in (path.absolute().parent, Path("configs").absolute()):
-        if not presets and os.path.isdir(folder):
-            presets = sorted(str(folder / file) for file in os.listdir(folder) if file.endswith((".yaml", ".yml")))
-    there = [os.path.relpath(preset) for preset in presets[:20]]
-    return f"no such file: {path.absolute()}" + (f"; there are: {', '.join(there)}" if there else "")
+        presets = sorted(file.name for file in folder.glob("*.y*ml")) if os.path.isdir(folder) else []
+        if presets:
+            return f"no such file: {path.absolute()}; in {folder} there are {', '.join(presets[:20])}"
+    return f"no such file: {path.absolute()}"

@@ -40,7 +40,7 @@ NOT_OURS: dict[str, str] = {  # why a key of Ultralytics cannot be set in train 
     "model": "set by the section model",
     "data": "set by the section data",
     "name": "set by name at the top level",
-    "resume": "a run is continued by `tuneup resume RUN`, not by its configuration",
+    "resume": "a run is continued by `tuneup train --resume RUN`, not by its configuration",
     "cfg": "build on a preset with base at the top level",
     "val": "always on, it chooses the checkpoint that is kept",
     "split": "see eval.split",

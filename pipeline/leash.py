@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ def tighten(loggers: Sequence[str] = ()) -> None:
     if any(utils.SETTINGS[key] is not value for key, value in wanted.items()):
         utils.SETTINGS.update(wanted)
     # Its cloud service would follow a run whenever an API key happens to stand in the environment.
-    importlib.import_module("ultralytics.utils.callbacks.platform").callbacks = {}
+    vars(importlib.import_module("ultralytics.utils.callbacks.platform"))["callbacks"] = {}
     for handler in list(utils.LOGGER.handlers):
         if getattr(handler, "stream", None) in {sys.stdout, sys.__stdout__}:
             utils.LOGGER.removeHandler(handler)
@@ -80,16 +81,24 @@ def tighten(loggers: Sequence[str] = ()) -> None:
 
 @contextmanager
 def chatter_to(path: Path) -> Iterator[None]:
-    """Write what Ultralytics says to a file while the block runs, and nothing to the screen."""
-    logger = logging.getLogger("ultralytics")
+    """Write what Ultralytics says, and Python's warnings, to a file while the block runs, and nothing to the screen."""
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-        logger.removeHandler(handler)
-        handler.close()
+    loggers = [logging.getLogger("ultralytics"), logging.getLogger("py.warnings")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        logging.captureWarnings(True)
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+        try:
+            yield
+        finally:
+            for logger, (level, propagate) in zip(loggers, before, strict=True):
+                logger.removeHandler(handler)
+                logger.setLevel(level)
+                logger.propagate = propagate
+            logging.captureWarnings(False)
+            handler.close()

@@ -13,30 +13,28 @@ runs/<name>/
   report.html        ultralytics.log
 ```
 
-A file is written to a temporary name and renamed, or appended in whole lines: a reader meets the old or the new, never
-a half. A torn last line (the power went while it was written) is not read, and cut off before anything is appended.
+How the files are written, so that a reader meets the old or the new and never a half, is told in `records`.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import math
 import os
+import platform
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timezone
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 import yaml
 
 from .data.dataset import Dataset
 from .errors import RunError
 from .findings import Finding
+from .records import append_lines, as_line, explain_disk_errors, now, read_json, read_lines, write_atomic, write_json
+
+__all__ = ["DETECTIONS_SCHEMA", "EPOCHS", "EVENTS", "STEPS", "Run", "list_runs", "now", "write_atomic", "write_json"]
 
 STEPS, EPOCHS, EVENTS = "steps", "epochs", "events"
 DETECTIONS_SCHEMA: dict[str, Any] = {
@@ -50,82 +48,7 @@ DETECTIONS_SCHEMA: dict[str, Any] = {
 }
 
 
-@contextmanager
-def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to write into a RunError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            what, advice = "the disk is full", "free some space, then continue with --resume"
-        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            what, advice = "not writable", "choose another folder with runs=FOLDER"
-        else:
-            what, advice = str(error.strerror or error), "choose another folder with runs=FOLDER"
-        raise RunError(f"{path}: {what}; {advice}") from error
-
-
-def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
-    """Write a file so that a reader, or a kill at any moment, meets either the old content or the new.
-
-    Args:
-        path: the file; its folder is created.
-        content: bytes, text (UTF-8), or a function that writes to the path it is given.
-
-    Raises:
-        RunError: the disk is full or the folder cannot be written.
-    """
-    with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            if callable(content):
-                content(temporary)
-            else:
-                temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            _settle(temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _settle(path: Path) -> None:
-    """Give the file its usual rights (mkstemp makes it private) and push it to the disk before the rename."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document atomically; raises RunError as `write_atomic` does."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path, default: Any) -> Any:
-    """Return the document, or `default` when there is none.
-
-    Raises:
-        RunError: the file is not JSON, which this program never writes.
-    """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return default
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); restore it or train again") from error
-
-
-def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace non-finite numbers, which JSON does not know, by null and name them in `non_finite`."""
-    odd = [k for k, v in record.items() if isinstance(v, float) and not math.isfinite(v)]
-    if not odd:
-        return dict(record)
-    return {**record, **dict.fromkeys(odd), "non_finite": odd}
+CLOCK_SLACK = 5.0  # seconds by which two clocks of one machine may differ
 
 
 class Run:
@@ -199,31 +122,55 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """`state` (running, complete, interrupted, failed), `reason`, `started`, `seconds`, `epochs_done`, ..."""
+        """`state` (running, complete, interrupted, failed), `reason`, `started`, `seconds`, `epochs_done`, ...
+
+        A file that cannot be read gives the state `damaged` and the reason, so that one such run hides no others.
+        """
+        try:
+            return self._read_state()
+        except RunError as error:
+            return {"state": "damaged", "reason": str(error)}
+
+    def _read_state(self) -> dict[str, Any]:
         return dict(read_json(self.path / "state.json", {}))
 
     def update_state(self, **changes: Any) -> None:
-        """Change some fields of `state.json`."""
-        state = {**self.state, **changes, "updated": now()}
-        write_json(self.path / "state.json", state)
+        """Change some fields of `state.json`.
+
+        Raises:
+            RunError: the file is damaged, the disk is full or not writable.
+        """
+        write_json(self.path / "state.json", {**self._read_state(), **changes, "updated": now()})
 
     def is_being_trained(self) -> bool:
-        """Whether the process that trains this run on this machine is alive."""
-        state = self.state
+        """Whether another process on this machine, the one that `state.json` names, is training this run.
+
+        Raises:
+            RunError: `state.json` is damaged, so that nobody can know.
+        """
+        state = self._read_state()
         pid = state.get("pid")
-        if state.get("state") != "running" or not pid or state.get("host") != os.uname().nodename:
+        if state.get("state") != "running" or not isinstance(pid, int) or state.get("host") != platform.node():
             return False
         try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
+            process = psutil.Process(pid)
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            born = process.create_time()
+        except psutil.NoSuchProcess:
             return False
-        except PermissionError:
+        except psutil.AccessDenied:
             return True
-        return int(pid) != os.getpid()
+        # A number is given out again after a restart: whoever is younger than the trainer's last word is another one.
+        younger = born > (self.path / "state.json").stat().st_mtime + CLOCK_SLACK
+        return not ended and not younger and pid != os.getpid()
 
     def findings(self) -> list[Finding]:
         """All findings so far."""
-        return [Finding.from_dict(record) for record in read_json(self.path / "findings.json", [])]
+        path = self.path / "findings.json"
+        try:
+            return [Finding.from_dict(record) for record in read_json(path, [])]
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); restore it or train again") from error
 
     def add_findings(self, findings: Sequence[Finding]) -> None:
         """Add findings; one with an id that is there already replaces it."""
@@ -234,42 +181,26 @@ class Run:
     # ---- history -----------------------------------------------------------------------------------------------
 
     def append(self, kind: str, records: Sequence[Mapping[str, Any]]) -> None:
-        """Append records to the history `steps`, `epochs` or `events`, each as one whole line.
+        """Append records to the history `steps`, `epochs` or `events`, each as one whole line, all or none.
 
         Raises:
             RunError: the disk is full or not writable.
         """
-        if not records:
-            return
-        path = self._history(kind)
-        lines = "".join(json.dumps(_finite(r), ensure_ascii=False) + "\n" for r in records)
-        with explain_disk_errors(path):
-            path.parent.mkdir(exist_ok=True)
-            with path.open("ab", buffering=0) as file:
-                view = memoryview(lines.encode())
-                while view:
-                    view = view[file.write(view) or 0 :]
+        if records:
+            append_lines(self._history(kind), records)
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """Return the records of one history in the order in which they were written."""
-        path = self._history(kind)
-        try:
-            lines = path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        found = []
-        for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is torn, or empty
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise RunError(f"{path}:{number}: not a record ({error}); restore the file or train again") from error
-        return found
+        return read_lines(self._history(kind))
 
     def rewind(self, epochs: int) -> None:
-        """Cut the history back to its first `epochs` epochs, so that a resumed run has every step once."""
+        """Cut the history back to its first `epochs` epochs, so that a resumed run has every step once.
+
+        The events `resume` all stay: how often a run was taken up again is part of its story.
+        """
         for kind in (STEPS, EPOCHS, EVENTS):
-            kept = [r for r in self.records(kind) if r["epoch"] < epochs]
-            write_atomic(self._history(kind), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
+            kept = [r for r in self.records(kind) if r["epoch"] < epochs or r.get("event") == "resume"]
+            write_atomic(self._history(kind), "".join(map(as_line, kept)))
 
     def steps(self) -> pl.DataFrame:
         """One row per optimiser step."""
@@ -331,9 +262,16 @@ class Run:
         return folder
 
     def detections(self, split: str) -> pl.DataFrame:
-        """Return the detections of an evaluated split, in pixels of the original pictures."""
+        """Return the detections of an evaluated split, in pixels of the original pictures.
+
+        Raises:
+            RunError: they are damaged.
+        """
         path = self.path / "eval" / split / "detections.parquet"
-        return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=DETECTIONS_SCHEMA)
+        try:
+            return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=DETECTIONS_SCHEMA)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); evaluate again") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints of a run."""
@@ -358,8 +296,3 @@ def list_runs(folder: Path) -> list[Run]:
     """
     runs = [Run(path.parent) for path in folder.glob("*/config.yaml")]
     return sorted(runs, key=lambda run: str(run.state.get("started", "")), reverse=True)
-
-
-def now() -> str:
-    """Return the present time in UTC as ISO 8601 with seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

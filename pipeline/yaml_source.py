@@ -49,6 +49,13 @@ class _Dumper(yaml.SafeDumper):
     """Quotes what this module or a YAML 1.1 reader would otherwise take for something else than text."""
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes Unicode's own line breaks into single quotes, where they are read back as a blank.
+    style = '"' if any(sign in text for sign in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar(_STR, text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 _Loader.yaml_implicit_resolvers = {}
 _Dumper.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in _PLAIN:

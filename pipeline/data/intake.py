@@ -90,9 +90,13 @@ def take_in(raw: RawDataset) -> Intake:
 def _wrong_classes(raw: RawDataset) -> list[str]:
     count = len(raw.names)
     class_id = pl.col("class_id")
-    wrong = raw.boxes.filter(~(class_id.is_finite() & (class_id == class_id.floor()) & class_id.is_between(0, count - 1)))
+    wrong = raw.boxes.filter(
+        ~(class_id.is_finite() & (class_id == class_id.floor()) & class_id.is_between(0, count - 1))
+    )
     known = f"names has {count} (0 to {count - 1})" if count > 1 else "names has 1 (0)"
-    return [f"{source}: class {value:g}, but {known}" for source, value in wrong.select("source", "class_id").iter_rows()]
+    return [
+        f"{source}: class {value:g}, but {known}" for source, value in wrong.select("source", "class_id").iter_rows()
+    ]
 
 
 def _with_true_sizes(raw: RawDataset) -> tuple[pl.DataFrame, list[Finding]]:
@@ -143,7 +147,9 @@ def _repair(boxes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         after=_as_text(clipped),
     )
     key = ["image_id", "class_id", *corners]
-    again = table.select(pl.struct(key).is_first_distinct()).to_series().not_() & (pl.Series(reason, dtype=pl.String) == "")
+    again = table.select(pl.struct(key).is_first_distinct()).to_series().not_() & (
+        pl.Series(reason, dtype=pl.String) == ""
+    )
     table = table.with_columns(id=pl.when(again).then(pl.lit("labels.duplicate")).otherwise(pl.col("id")))
     repaired = pl.col("id") == "labels.outside_clipped"
     ledger = table.filter(pl.col("id") != "").select(
@@ -153,7 +159,7 @@ def _repair(boxes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         before="before",
         after=pl.when(repaired).then(pl.col("after")).otherwise(pl.lit("")),
     )
-    return table.filter((pl.col("id") == "") | repaired), ledger.cast(LEDGER_SCHEMA)
+    return table.filter((pl.col("id") == "") | repaired), ledger.cast(pl.Schema(LEDGER_SCHEMA))
 
 
 def _as_text(xyxy: np.ndarray[Any, np.dtype[np.float64]]) -> pl.Series:
@@ -161,7 +167,10 @@ def _as_text(xyxy: np.ndarray[Any, np.dtype[np.float64]]) -> pl.Series:
 
 
 _LEDGER_WORDS = {
-    "labels.outside_clipped": ("stood out of their picture and were clipped to it", "check the tool that exported them"),
+    "labels.outside_clipped": (
+        "stood out of their picture and were clipped to it",
+        "check the tool that exported them",
+    ),
     "labels.outside": ("lie outside their picture and were left out", "check that labels and pictures belong together"),
     "labels.no_size": ("have no width or no height and were left out", "draw them again if an object is there"),
     "labels.not_finite": ("hold a number that is not finite and were left out", "draw them again"),

@@ -61,7 +61,7 @@ def with_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Datas
     if not chosen or len(chosen) == len(sizes):
         raise DataError(
             f"{dataset.root}: no validation split, and train ({train.height} pictures in {len(sizes)} groups) cannot be "
-            f"divided at val_fraction={fraction:g}; give a val split or another data.group"
+            f"divided at val_fraction={fraction:g}; give a val split, or data.group=none if no pictures belong together"
         )
     to_val = (pl.col("split") == "train") & key.is_in(list(chosen))
     images = dataset.images.with_columns(split=pl.when(to_val).then(pl.lit("val")).otherwise(pl.col("split")))
@@ -104,6 +104,8 @@ def _missing_classes(dataset: Dataset) -> list[Finding]:
     absent = [name for index, name in enumerate(dataset.names) if index not in present]
     if not absent:
         return []
-    message = f"the validation split has no box of {', '.join(absent)}; their quality does not count in choosing weights"
+    message = (
+        f"the validation split has no box of {', '.join(absent)}; their quality does not count in choosing weights"
+    )
     advice = "another data.seed, a larger data.val_fraction, or more pictures of them"
     return [Finding("split.class_missing_in_val", "warning", message, {"classes": absent}, advice)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
+from markupsafe import Markup
 
 from .panels import (
     HEAD,
@@ -25,6 +27,71 @@ from .panels import (
     svg,
     title,
 )
+from .wording import precision
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A figure with its words; `facts` are the numbers worth reading off it."""
+
+    title: str
+    caption: str
+    svg: Markup
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def curves(steps: pl.DataFrame, epochs: pl.DataFrame, events: Sequence[Event]) -> list[Curve]:
+    """Return every figure that has something to show, the one that decides first."""
+    drawn = [
+        Curve(
+            "mAP on the validation split, which chooses the checkpoint",
+            "Higher is better. The ringed epoch is the one whose weights are kept as best.pt.",
+            Markup(validation_map(epochs, events)),
+            _best_facts(epochs),
+        ),
+        Curve(
+            "Loss at every optimiser step",
+            "Lower is better; the light line is every step, the dark one its running median.",
+            Markup(loss_curve(steps, events)),
+        ),
+        Curve(
+            "Training and validation loss",
+            "Validation rising while training falls means overfitting. Training loss is measured on augmented "
+            "pictures, so it may lie above validation.",
+            Markup(epoch_losses(epochs, events)),
+        ),
+        Curve(
+            "Size of the gradient",
+            "Before clipping, per image. It may fall steeply at first; later a steady line is healthy, and jumps by a "
+            "factor of ten are not.",
+            Markup(gradient_norm(steps, events)),
+        ),
+        Curve(
+            "Learning rates",
+            "One line per parameter group: up during warm-up, then down as scheduled.",
+            Markup(learning_rates(steps, events)),
+        ),
+    ]
+    return [curve for curve in drawn if curve.svg]
+
+
+def _best_facts(epochs: pl.DataFrame) -> tuple[tuple[str, str], ...]:
+    best = best_epoch(epochs)
+    if best is None:
+        return ()
+    row = epochs.row(best, named=True)
+    metrics = (
+        ("mAP50-95", "val_map50_95"),
+        ("mAP50", "val_map50"),
+        ("precision", "val_precision"),
+        ("recall", "val_recall"),
+    )
+    since = epochs.height - 1 - best
+    return (
+        ("best epoch", str(row["epoch"] + 1)),
+        ("epochs since", str(since)),
+        *((label, precision(row[key])) for label, key in metrics if row.get(key) is not None),
+    )
 
 
 def loss_curve(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
@@ -48,7 +115,7 @@ def loss_curve(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
         mark_events(panels, events, "step")
         finish_x(panels, "optimiser step")
 
-    return svg("loss", "Loss per optimiser step", [170, 96] if terms else [290], draw)
+    return svg("loss", "Loss per optimiser step", [150, 88] if terms else [264], draw)
 
 
 def epoch_losses(epochs: pl.DataFrame, events: Sequence[Event] = ()) -> str:
@@ -91,9 +158,9 @@ def validation_map(epochs: pl.DataFrame, events: Sequence[Event] = ()) -> str:
             if name in epochs.columns:
                 line(axes, x, _column(epochs, name), colour, label=label, **marker(x))
         if best is not None:
-            _mark_best(axes, x[best], _column(epochs, "val_map50_95")[best], x)
+            _mark_best(axes, x[best], _column(epochs, "val_map50_95")[best])
         axes.set_ylim(0, None)
-        title(axes, "on the validation split")
+        title(axes, "validation split")
         mark_events(panels, events, "epoch")
         finish_x(panels, "epoch")
 
@@ -101,14 +168,12 @@ def validation_map(epochs: pl.DataFrame, events: Sequence[Event] = ()) -> str:
     return svg("map", label, [250], draw)
 
 
-def _mark_best(axes: Any, epoch: float, value: float, epochs: Values) -> None:
-    """Ring the point and write its value beside a line to the axis, where no curve is in the way."""
-    axes.plot(epoch, value, "o", color=SERIES[1], markersize=8, markerfacecolor="none", markeredgewidth=2)
-    axes.plot([epoch, epoch], [0, value], color=SERIES[1], linewidth=0.8, alpha=0.6)
-    late = epoch > (epochs.min() + epochs.max()) / 2
-    text = f"best: {value:.3f} in epoch {epoch:.0f}"
-    place = {"ha": "right" if late else "left", "va": "bottom", "color": SERIES[1]}
-    axes.annotate(text, (epoch, 0), (-6 if late else 6, 6), textcoords="offset points", **place)
+def _mark_best(axes: Any, epoch: float, value: float) -> None:
+    """Ring the point and write its value above it."""
+    ring = {"markersize": 8, "markerfacecolor": "none", "markeredgewidth": 2}
+    axes.plot(epoch, value, "o", color=SERIES[1], label=f"best: epoch {epoch:.0f}", **ring)
+    place = {"textcoords": "offset points", "ha": "center", "color": SERIES[1]}
+    axes.annotate(f"{value:.3f}", (epoch, value), (0, 9), **place)
 
 
 def gradient_norm(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
@@ -124,7 +189,7 @@ def gradient_norm(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
         line(top, x, positive, SERIES[0], alpha=0.3, linewidth=0.8)
         line(top, *smooth(x, positive), SERIES[0], label="running median", linewidth=1.6)
         mark_not_finite(top, x, norm)
-        title(top, "gradient norm per image before clipping", wide_range=bool(np.isfinite(positive).any()))
+        title(top, "gradient norm per image", wide_range=bool(np.isfinite(positive).any()))
         for panel in panels[1:]:
             edges, share = share_of(x, _column(steps, "clipped"))
             panel.fill_between(edges, share, step="post", color=SERIES[1], alpha=0.75, linewidth=0)
@@ -134,7 +199,7 @@ def gradient_norm(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
         mark_events(panels, events, "step")
         finish_x(panels, "optimiser step")
 
-    return svg("gradient", "Gradient norm per optimiser step", [198, 28] if with_clip else [250], draw)
+    return svg("gradient", "Gradient norm per optimiser step", [206, 32] if with_clip else [264], draw)
 
 
 def learning_rates(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
@@ -143,13 +208,15 @@ def learning_rates(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
     if not groups:
         return ""
     x = _column(steps, "step")
+    wide = _is_wide(np.concatenate(list(groups.values())))  # the biases often start at 0.1
     branch = _column(steps, "o2m") if "o2m" in steps.columns else np.full(len(x), np.nan)
 
     def draw(panels: list[Any]) -> None:
         for (names, values), colour in zip(groups.items(), colours(len(groups)), strict=True):
-            line(panels[0], x, values, colour, label=names)
-        panels[0].set_ylim(0, None)
-        title(panels[0], "learning rate")
+            line(panels[0], x, np.where(values > 0, values, np.nan) if wide else values, colour, label=names)
+        if not wide:
+            panels[0].set_ylim(0, None)
+        title(panels[0], "learning rate", wide_range=wide)
         for panel in panels[1:]:
             line(panel, x, branch, SERIES[3])
             panel.set_ylim(0, 1)
@@ -158,7 +225,7 @@ def learning_rates(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
         mark_events(panels, events, "step")
         finish_x(panels, "optimiser step")
 
-    heights = [176.0, 50.0] if np.isfinite(branch).any() else [250.0]
+    heights = [178.0, 60.0] if np.isfinite(branch).any() else [264.0]
     return svg("rates", "Learning rates per optimiser step", heights, draw)
 
 
@@ -186,10 +253,14 @@ def _equal_columns(table: pl.DataFrame, names: Sequence[str]) -> dict[str, Value
             groups.append(([name.removeprefix("lr_")], values))
         else:
             same.append(name.removeprefix("lr_"))
-    return {", ".join(held): values for held, values in groups}
+    return {_joined(held): values for held, values in groups}
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 5 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _is_wide(values: Values) -> bool:
     """Whether a linear scale would press most of the line flat."""
-    finite = values[np.isfinite(values)]
-    return bool(len(finite) and finite.min() > 0 and finite.max() > 20 * np.median(finite))
+    positive = values[np.isfinite(values) & (values > 0)]
+    return bool(len(positive) and positive.max() > 20 * np.median(positive))

@@ -22,8 +22,14 @@ from ..data.dataset import Dataset
 from ..errors import DataError
 
 SHOWN_SCORE = 0.25  # detections below it are many, and nobody would act on them
-LARGEST, SMALLEST = 480, 300  # the longest side of a shown picture, in pixels
+LARGEST = 480  # the longest side of a shown picture, in pixels
 JPEG_QUALITY = 85
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,  # "grayscale" only in the absence of IMREAD_ANYCOLOR
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 _PLAIN_COUNT = 12  # boxes on a picture up to which every one has a label
 _LONGEST_NAME = 24
 _TAG_HEIGHT, _CHARACTER = 16.0, 7.2  # of a label in 12 pixel type
@@ -119,7 +125,7 @@ def choose(dataset: Dataset, count: int) -> pl.DataFrame:
 
 def _sample(dataset: Dataset, row: dict[str, Any], boxes: pl.DataFrame, detections: pl.DataFrame) -> Sample:
     width, height = max(1, row["width"]), max(1, row["height"])
-    scale = min(LARGEST / max(width, height), max(1.0, SMALLEST / max(width, height)))
+    scale = LARGEST / max(width, height)  # labels of one size on small and on large pictures
     size = (max(1.0, width * scale), max(1.0, height * scale))
     problem, picture = "", ""
     try:
@@ -162,7 +168,7 @@ def _mark(box: dict[str, Any], names: Sequence[str], scale: float, size: tuple[f
 
 
 def read_for_display(path: Path, longest: int) -> NDArray[np.uint8]:
-    """Return a picture as uint8 BGR with at most `LARGEST` pixels on its longest side, turned as its EXIF data says.
+    """Return a picture as uint8, grey or BGR, its longest side at most `LARGEST`, turned as its EXIF data says.
 
     Unlike what the model sees, 16-bit and floating point pictures are stretched to their own darkest and brightest
     value: a 12-bit camera's picture would otherwise look black.
@@ -171,11 +177,11 @@ def read_for_display(path: Path, longest: int) -> NDArray[np.uint8]:
         DataError: the file is missing or cannot be decoded.
     """
     # A picture of 400 megapixels is decoded at an eighth: JPEG can do that without ever holding all of it.
-    reduced = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-    flag = next((reduced[by] for by in (8, 4, 2) if longest / by >= 2 * LARGEST), cv2.IMREAD_COLOR)
+    by = next((by for by in (8, 4, 2) if longest / by >= 2 * LARGEST), 1)
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | _REDUCED[by]
     try:
         raw = np.fromfile(path, np.uint8)
-        picture = cv2.imdecode(raw, flag | cv2.IMREAD_ANYDEPTH) if raw.size else None
+        picture = cv2.imdecode(raw, flags) if raw.size else None
     except OSError as error:
         raise DataError(error.strerror or str(error)) from error
     except cv2.error as error:

@@ -6,14 +6,15 @@ while the training goes on (and then refreshes itself), and by hand with `tuneup
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import platform
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from ..errors import TuneUpError
 from ..findings import Finding, worst_first
@@ -24,7 +25,16 @@ from .wording import count, duration, moment, precision, rows, sections, short, 
 REFRESH_SECONDS = 15
 SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
 _SPLIT_ORDER = ("test", "val", "train")  # the most telling first
-_DEFAULT_SAMPLES = 8
+_DEFAULT_SAMPLES = 12
+_HELD_OUT = "took no part in training"
+_NOTES = {
+    _HELD_OUT: "The {} split neither trained the model nor chose the checkpoint.",
+    "chose the checkpoint": "The {} split chose the checkpoint, so this number is somewhat too high for new pictures. "
+    "Quote a number from a split that took no part in training.",
+    "trained on": "The model has trained on these pictures: this says how well it learned, not how well it will do.",
+    "origin unknown": "It is not known whether these pictures trained or chose the checkpoint; "
+    "if they did, the number is too high.",
+}
 
 
 def write_report(run: Run) -> Path:
@@ -41,6 +51,7 @@ def write_report(run: Run) -> Path:
 def render(run: Run) -> str:
     """Return the page; whatever the run does not have yet, the page says so."""
     state, config = run.state, run.config
+    word, reason = _condition(run, state)
     steps, epochs, evaluations = run.steps(), run.epochs(), _in_order(run.evaluations())
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -52,16 +63,16 @@ def render(run: Run) -> str:
     environment.filters["with_code"] = with_code
     return environment.get_template("report.html.j2").render(
         name=run.name,
-        state=str(state.get("state", "not started")),
-        reason=str(state.get("reason") or ""),
-        refresh=REFRESH_SECONDS if state.get("state") == "running" else 0,
+        state=word,
+        reason=reason,
+        refresh=REFRESH_SECONDS if word == "running" else 0,
         updated=moment(state.get("updated")),
         subtitle=[text for text in (_model(config), _data(run.data_record)) if text],
         progress=_progress(state, epochs),
         verdict=_verdict(evaluations, epochs),
-        facts=_facts(run, steps, epochs),
+        facts=_facts(run, steps, epochs, running=word == "running"),
         findings=[_finding(finding) for finding in worst_first(run.findings())],
-        curves=_curves(steps, epochs, run.events()),
+        curves=figures.curves(steps, epochs, run.events()),
         evaluations=[_evaluation(split, metrics) for split, metrics in evaluations.items()],
         samples=_samples(run, list(evaluations)),
         settings=sections(config),
@@ -72,11 +83,33 @@ def render(run: Run) -> str:
 # ---- the head of the page --------------------------------------------------------------------------------------------
 
 
+def _condition(run: Run, state: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the state of the run and the reason for it; one whose process is gone is not running any more."""
+    word, pid = str(state.get("state", "not started")), state.get("pid")
+    here = state.get("host") == platform.node()
+    if word == "running" and here and pid not in {None, os.getpid()} and not run.is_being_trained():
+        return "interrupted", f"The process is gone without a word; go on with `tuneup train --resume {run.path}`."
+    return word, str(state.get("reason") or "")
+
+
 def _model(config: Mapping[str, Any]) -> str:
     model = config.get("model")
-    if isinstance(model, Mapping):
-        model = next((model[key] for key in ("weights", "name", "path", "architecture") if model.get(key)), "")
-    return Path(str(model)).name if model else ""
+    name = model.get("name") if isinstance(model, Mapping) else model
+    return Path(str(name)).name if name else ""
+
+
+def _device(state: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    device = str(state.get("device") or "")
+    if device.startswith("cuda") and environment.get("gpu"):
+        return short(environment["gpu"])
+    if device == "cpu" and environment.get("cpu_cores"):
+        return f"CPU, {count(environment['cpu_cores'], 'core')}"
+    return device
+
+
+def _optimizer(state: Mapping[str, Any]) -> str:
+    parts = {"": state.get("optimizer"), "learning rate ": state.get("lr0"), "batch ": state.get("batch")}
+    return ", ".join(label + short(value) for label, value in parts.items() if value is not None)
 
 
 def _data(record: Mapping[str, Any]) -> str:
@@ -93,68 +126,65 @@ def _progress(state: Mapping[str, Any], epochs: pl.DataFrame) -> dict[str, Any]:
 
 def _verdict(evaluations: Mapping[str, Mapping[str, Any]], epochs: pl.DataFrame) -> dict[str, Any] | None:
     """Return the number to quote, the split it stands for, and what to keep in mind about it."""
-    measured = {split: metrics for split, metrics in evaluations.items() if metrics.get("map50_95") is not None}
-    for split, metrics in measured.items():
-            return {
-                "value": precision(metrics["map50_95"]),
-                "where": f"on the {SPLIT_WORDS.get(split, split)} split",
-                "detail": f"{_size(metrics)}, mAP50 {precision(metrics.get('map50'))}",
-                **_standing(split, bool(metrics.get("chose_checkpoint"))),
-            }
+    measured = [(split, metrics) for split, metrics in evaluations.items() if metrics.get("map50_95") is not None]
+    if measured:
+        split, metrics = measured[0]
+        return {
+            "value": precision(metrics["map50_95"]),
+            "where": f"on the {SPLIT_WORDS.get(split, split)} split",
+            "detail": f"{_size(metrics)}, mAP50 {precision(metrics.get('map50'))}",
+            "others": [_other(split, metrics) for split, metrics in measured[1:]],
+            **_standing(split, metrics),
+        }
     best = figures.best_epoch(epochs)
     if best is None:
         return None
     row = epochs.row(best, named=True)
     return {
         "value": precision(row["val_map50_95"]),
-        "where": "on the validation split so far",
-        "detail": f"best epoch: {row['epoch'] + 1}, mAP50 {precision(row.get('val_map50'))}, measured during training",
-        **_standing("val", True),
+        "where": "on the validation split",
+        "detail": f"mAP50 {precision(row.get('val_map50'))}, measured during training in epoch {row['epoch'] + 1}",
+        "others": [],
+        **_standing("val", {"chose_checkpoint": True}),
     }
 
 
-def _standing(split: str, chose_checkpoint: bool) -> dict[str, Any]:
+def _other(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    standing = _standing(split, metrics)
+    return {"value": precision(metrics["map50_95"]), "where": f"{SPLIT_WORDS.get(split, split)} split", **standing}
+
+
+def _standing(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return how far a split's number can be trusted for pictures that nobody has seen."""
-    word = SPLIT_WORDS.get(split, split)
-    if chose_checkpoint:
-        return {
-            "label": "chose the checkpoint",
-            "held_out": False,
-            "note": f"The {word} split chose the checkpoint, so this number is somewhat too high for new pictures. "
-            "Quote a number from a split that took no part in training.",
-        }
-    if split == "train":
-        return {
-            "label": "trained on",
-            "held_out": False,
-            "note": "The model has trained on these pictures: this says how well it learned, not how well it will do.",
-        }
-    return {
-        "label": "took no part in training",
-        "held_out": True,
-        "note": f"The {word} split neither trained the model nor chose the checkpoint.",
-    }
+    chose = metrics.get("chose_checkpoint")
+    if metrics.get("trained_on", split == "train"):
+        label = "trained on"
+    elif chose is None:
+        label = "origin unknown"
+    else:
+        label = "chose the checkpoint" if chose else _HELD_OUT
+    return {"label": label, "held_out": label == _HELD_OUT, "note": _NOTES[label].format(SPLIT_WORDS.get(split, split))}
 
 
-def _facts(run: Run, steps: pl.DataFrame, epochs: pl.DataFrame) -> list[tuple[str, str]]:
-    state, environment = run.state, run.environment
-    progress = _progress(state, epochs)
-    counts = run.data_record.get("counts", {})
+def _facts(run: Run, steps: pl.DataFrame, epochs: pl.DataFrame, running: bool) -> list[tuple[str, str]]:
+    state, progress = run.state, _progress(run.state, epochs)
     planned = f" of {progress['planned']:,}" if progress["planned"] else ""
+    trained = bool(progress["planned"] or steps.height)  # else a checkpoint from elsewhere was evaluated
     facts = [
-        ("Epochs done", f"{progress['done']:,}{planned}"),
-        ("Optimiser steps", f"{steps.height:,}"),
-        ("Training time", duration(state.get("seconds"))),
-        ("Device", str(environment.get("device") or "")),
+        ("Epochs done", f"{progress['done']:,}{planned}" if trained else ""),
+        ("Optimiser steps", f"{steps.height:,}" if trained else ""),
+        ("Training time", duration(state.get("seconds")) if trained else ""),
+        ("Device", _device(state, run.environment)),
+        ("Optimiser", _optimizer(state)),
         ("Started", moment(state.get("started"))),
         ("Last update", moment(state.get("updated"))),
     ]
-    if state.get("state") == "running" and epochs.height and "seconds" in epochs.columns:
+    if running and epochs.height and "seconds" in epochs.columns:
         left = max(0, progress["planned"] - progress["done"]) * median(epochs["seconds"].drop_nulls().to_list() or [0])
         facts.insert(3, ("Time left, about", duration(left)))
-    for split, held in counts.items():
-        boxes, empty = count(held.get("boxes", 0), "box", "boxes"), held.get("empty", 0)
-        text = f"{held.get('images', 0):,}, {boxes}" + (f", {empty:,} without any" if empty else "")
+    for split, held in run.data_record.get("counts", {}).items():
+        empty = f" ({held['empty']:,} empty)" if held.get("empty") else ""
+        text = f"{held.get('images', 0):,}{empty}, {count(held.get('boxes', 0), 'box', 'boxes')}"
         facts.append((f"{SPLIT_WORDS.get(split, split).capitalize()} pictures", text))
     return [(label, value) for label, value in facts if value]
 
@@ -163,46 +193,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {**finding.to_dict(), "evidence": [(key, short(value)) for key, value in finding.evidence.items()]}
 
 
-# ---- curves, evaluations, pictures -----------------------------------------------------------------------------------
-
-
-def _curves(steps: pl.DataFrame, epochs: pl.DataFrame, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return title, caption and SVG of every figure that has something to show."""
-    entries: list[tuple[Callable[..., str], pl.DataFrame, str, str]] = [
-        (
-            figures.validation_map,
-            epochs,
-            "mAP on the validation split, which chooses the checkpoint",
-            "Higher is better. The ringed epoch is the one that is kept as best.pt.",
-        ),
-        (
-            figures.loss_curve,
-            steps,
-            "Loss at every optimiser step",
-            "Lower is better; the light line is every step, the dark one its running median.",
-        ),
-        (
-            figures.epoch_losses,
-            epochs,
-            "Training and validation loss",
-            "Validation rising while training falls means overfitting. Training loss is measured on augmented "
-            "pictures, so it may lie above validation.",
-        ),
-        (
-            figures.gradient_norm,
-            steps,
-            "Size of the gradient",
-            "Before clipping, per image. A steady or slowly falling line is healthy; jumps by a factor of ten are not.",
-        ),
-        (
-            figures.learning_rates,
-            steps,
-            "Learning rates",
-            "One line per parameter group: up during warm-up, then down as scheduled.",
-        ),
-    ]
-    drawn = [(title, caption, draw(table, events)) for draw, table, title, caption in entries]
-    return [{"title": title, "caption": caption, "svg": Markup(svg)} for title, caption, svg in drawn if svg]
+# ---- evaluations and pictures ----------------------------------------------------------------------------------------
 
 
 def _evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,14 +201,15 @@ def _evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         metrics.get("per_class") or [],
         key=lambda row: (row.get("ap50_95") is None, -(row.get("ap50_95") or 0.0), str(row.get("name"))),
     )
-    scores = [
-        ("mAP50-95", "map50_95"),
-        ("mAP50", "map50"),
-        ("mAP75", "map75"),
-        ("small objects", "map_small"),
-        ("medium objects", "map_medium"),
-        ("large objects", "map_large"),
-    ]
+    labels = {
+        "map50_95": "mAP50-95",
+        "map50": "mAP50",
+        "map75": "mAP75",
+        "map_small": "small objects",
+        "map_medium": "medium objects",
+        "map_large": "large objects",
+    }
+    scores = {label: metrics.get(key) for key, label in labels.items()}
     speed = metrics.get("ms_per_image")
     about = [
         str(metrics.get("definition") or ""),
@@ -228,7 +220,7 @@ def _evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": f"{SPLIT_WORDS.get(split, split).capitalize()} split",
         "size": _size(metrics),
-        "scores": [(label, precision(metrics.get(key))) for label, key in scores],
+        "scores": [(label, precision(value)) for label, value in scores.items()],
         "classes": [
             {
                 "name": str(row.get("name", "")),
@@ -241,7 +233,8 @@ def _evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
             for row in classes
         ],
         "about": ", ".join(text for text in about if text),
-        **_standing(split, bool(metrics.get("chose_checkpoint"))),
+        "gaps": any(value is None for value in (*scores.values(), *(row.get("ap50_95") for row in classes))),
+        **_standing(split, metrics),
     }
 
 

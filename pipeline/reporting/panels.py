@@ -27,14 +27,14 @@ MOST_POINTS = 1500  # per line: more cannot be seen on a figure that is shown 50
 _INK = "#010203"  # stands for the page's text colour until the SVG is finished
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 _WIDTH = 480.0
-HEAD = 24.0  # above each panel, for its name and legend
-_LEFT, _RIGHT, _FOOT = 46.0, 16.0, 38.0
-_EVENT_ROW = 12.0  # between the first panel and its name
+HEAD = 26.0  # above each panel, for its name and legend
+_LEFT, _RIGHT, _FOOT = 48.0, 16.0, 40.0
+_EVENT_ROW = 13.0  # between the first panel and its name
 _ROUND = [1, 2, 5, 10]
 _STYLE = {
     "svg.fonttype": "none",  # real text: small, and in the font of the page
     "text.parse_math": False,  # a "$" in a name is a "$"
-    "font.size": 11,
+    "font.size": 12,
     "text.color": _INK,
     "axes.edgecolor": _INK,
     "axes.labelcolor": _INK,
@@ -55,6 +55,7 @@ _EVENT_LABELS = {
     "close_mosaic": "mosaic off",
     "interrupted": "interrupted",
     "early_stop": "stopped early",
+    "failed": "failed",
 }
 
 
@@ -138,10 +139,10 @@ def mark_events(panels: Sequence[Any], events: Sequence[Event], key: str) -> Non
             continue
         for panel in panels:
             panel.axvline(at, color=_INK, alpha=0.45, linewidth=0.7, dashes=(3, 3))
-        half = 2.6 * len(label)
+        half = 2.9 * len(label)
         middle = min(max((at - low) / (high - low) * width, half), width - half)
         if middle - half > free:
-            place = {"ha": "center", "va": "bottom", "fontsize": 9, "alpha": 0.75}
+            place = {"ha": "center", "va": "bottom", "fontsize": 10, "alpha": 0.75}
             panels[0].text(middle / width, 1 + 3 / _height(panels[0]), label, transform=panels[0].transAxes, **place)
             free = middle + half + 4
 
@@ -155,21 +156,23 @@ def title(axes: Any, text: str, wide_range: bool = False, legend: bool = True) -
         axes.yaxis.set_major_locator(MaxNLocator(4 if _height(axes) < 120 else 6, steps=_ROUND))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lift = _EVENT_ROW if axes is axes.figure.axes[0] else 0.0
-    axes.set_title(text, loc="left", fontsize=11, pad=7 + lift)
+    axes.set_title(text, loc="left", fontsize=12, pad=7 + lift)
     axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.6)
-    if legend and axes.get_legend_handles_labels()[1]:
-        axes.legend(
-            loc="lower right",
-            bbox_to_anchor=(1.01, 1 + lift / _height(axes)),
-            ncols=6,
-            frameon=False,
-            fontsize=10,
-            borderaxespad=0.2,
-            borderpad=0.2,
-            handlelength=1.1,
-            handletextpad=0.4,
-            columnspacing=1.0,
-        )
+    if legend:
+        _legend(axes, lift, room=_WIDTH - _LEFT - _RIGHT - 6.6 * len(text))
+
+
+def _legend(axes: Any, lift: float, room: float) -> None:
+    """Put the legend beside the panel's name, or inside the panel, at the right, where the name leaves no room."""
+    labels = axes.get_legend_handles_labels()[1]
+    if not labels:
+        return
+    spacing = {"handlelength": 1.1, "handletextpad": 0.4, "columnspacing": 1.0, "borderaxespad": 0.2, "borderpad": 0.2}
+    if sum(28 + 6.2 * len(label) for label in labels) <= room:
+        place = {"loc": "lower right", "bbox_to_anchor": (1.01, 1 + lift / _height(axes)), "ncols": len(labels)}
+    else:
+        place = {"loc": "upper right"}
+    axes.legend(frameon=False, fontsize=11, **place, **spacing)
 
 
 def _height(axes: Any) -> float:

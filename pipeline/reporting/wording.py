@@ -12,8 +12,10 @@ _LONGEST = 400  # characters of one value: a list of a thousand file names is no
 
 
 def sections(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the sections of a configuration, each as rows of key and value."""
-    return [(str(key), rows(part if isinstance(part, Mapping) else {key: part})) for key, part in config.items()]
+    """Return the sections of a configuration, each as rows of key and value; keys outside of any come first."""
+    general = {key: part for key, part in config.items() if not isinstance(part, Mapping)}
+    found = [("general", rows(general))] if general else []
+    return found + [(str(key), rows(part)) for key, part in config.items() if isinstance(part, Mapping)]
 
 
 def rows(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

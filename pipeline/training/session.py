@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +28,7 @@ from ..runs import EVENTS, Run, now, write_atomic, write_json
 from .trainer import StopRequested, TuneUpTrainer, Watcher
 
 # Packages whose versions decide what a run gives.
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 _RECORDED = ("yolo-tuneup", "ultralytics", "torch", "torchvision", "albumentations", "opencv-python-headless", "numpy")
 
 
@@ -140,7 +140,9 @@ def _epochs_kept(run: Run) -> int:
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise RunError(f"{path}: damaged ({type(error).__name__}); start a new run with model={run.weights('last')}") from error
+        raise RunError(
+            f"{path}: damaged ({type(error).__name__}); start a new run with model={run.weights('last')}"
+        ) from error
 
 
 def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -> Run:
@@ -149,7 +151,7 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -
     run.update_state(state="running", reason="", pid=os.getpid(), host=platform.node())
     outcome = {"state": "failed", "reason": "ended unexpectedly"}
     try:
-        with chatter_to(run.path / "ultralytics.log"), warnings.catch_warnings(record=True):
+        with chatter_to(run.path / "ultralytics.log"):
             trainer = TuneUpTrainer(overrides=_overrides(run, config, model))
             trainer.watchers = list(watchers)
             with _stop_on_signal(trainer):
@@ -221,9 +223,9 @@ def _stop_on_signal(trainer: TuneUpTrainer) -> Iterator[None]:
 
     def stop(number: int, frame: Any) -> None:
         trainer.stop_requested = True
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _STOPPING}
     try:
         yield
     finally:

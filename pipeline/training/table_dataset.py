@@ -38,7 +38,7 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         free = psutil.virtual_memory().available
         self.keeps_pictures = dataset.images.height * imgsz * imgsz * 3 * processes <= CACHE_SHARE * free
         super().__init__(img_path="", cache=False, **kwargs)
-        self.npy_files = []
+        self.npy_files: list[Any] = []
 
     def get_img_files(self, img_path: str) -> list[str]:
         """Return the picture files in the order of the table, or its first part where `fraction` says so."""

@@ -10,7 +10,7 @@ What it overrides and why:
 | optimizer_step | clips at 10 and throws the norm away | measures, clips with the measured norm |
 | save_metrics | appends to results.csv | appends the epoch's record, before the checkpoint is written |
 | save_model | writes in place, optimiser inside | atomic; best/last hold weights, resume.pt the exact state |
-| resume_training | EMA weights, half precision optimiser state | the exact state: on the CPU the same run as without a stop |
+| resume_training | half precision EMA and optimiser | the exact state: on the CPU as if never stopped |
 | _handle_nan_recovery | goes back an epoch, or only warns | stops and says why; nothing non-finite was saved |
 | final_eval | validates best.pt once more | nothing: these weights were validated when they were saved |
 
@@ -102,6 +102,9 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         self._last_step_batch = -1
         self._first_step_delay = 0
         self._batch_counted = False
+        self.model: Any
+        self.start_epoch: int
+        self.best_fitness: Any
         super().__init__(cfg, overrides, _callbacks)
         if self.device.type == "cpu":
             torch.set_num_threads(thread_count())  # Ultralytics has just set cpu_count - 1
@@ -194,7 +197,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             self.monitor.end_step(norm, facts)
         self.steps_done += 1
         self._first_step_delay = 0
-        self._last_step_batch = self._batches
+        self._last_step_batch = self._batches + 1  # this batch's number; it is counted when it ends
 
     def _step_facts(self, scale: float | None) -> dict[str, Any]:
         criterion = unwrap_model(self.model).criterion
@@ -217,7 +220,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         return names
 
     def _seconds(self) -> float:
-        return self.seconds_before + time.time() - self.train_time_start
+        return self.seconds_before + time.time() - float(self.train_time_start)
 
     def _keep_steps(self, records: list[dict[str, Any]]) -> None:
         self.run.append(STEPS, records)
@@ -392,7 +395,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """Stop on a loss or score that is no number; nothing of this epoch was or will be saved."""
-        loss = float(self.loss) if isinstance(self.loss, Tensor) else 0.0
+        loss = float(self.loss.detach()) if isinstance(self.loss, Tensor) else 0.0
         if math.isfinite(loss) and (self.fitness is None or math.isfinite(float(self.fitness))):
             return False
         what = "loss" if not math.isfinite(loss) else "validation score"

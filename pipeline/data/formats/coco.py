@@ -57,13 +57,19 @@ def read_coco(path: Path) -> RawDataset:
         paths = {image_id: image["path"] for image_id, image in found.items()}
         for number, annotation in enumerate(document["annotations"]):
             row = _box(annotation, paths, class_ids)
-            source = f"{file.name}:annotation {annotation.get('id', number) if isinstance(annotation, dict) else number}"
+            source = (
+                f"{file.name}:annotation {annotation.get('id', number) if isinstance(annotation, dict) else number}"
+            )
             if isinstance(row, str):
                 refused.append(f"{source}: {row}")
             else:
                 boxes.append({**row, "source": source})
     return RawDataset(
-        names, pl.DataFrame(images, RAW_IMAGES_SCHEMA), pl.DataFrame(boxes, RAW_BOXES_SCHEMA), root, refused=tuple(refused)
+        names,
+        pl.DataFrame(images, RAW_IMAGES_SCHEMA),
+        pl.DataFrame(boxes, RAW_BOXES_SCHEMA),
+        root,
+        refused=tuple(refused),
     )
 
 
@@ -117,7 +123,12 @@ def _images(file: Path, document: dict[str, Any], root: Path, split: str | None)
         names[record["id"]] = (name, record.get("width"), record.get("height"))
     base = _picture_folder(file, root, split, [name for name, _, _ in names.values()])
     return {
-        image_id: {"path": (base / name).relative_to(root).as_posix(), "split": split or "train", "width": w, "height": h}
+        image_id: {
+            "path": (base / name).relative_to(root).as_posix(),
+            "split": split or "train",
+            "width": w,
+            "height": h,
+        }
         for image_id, (name, w, h) in names.items()
     }
 

@@ -92,7 +92,9 @@ def _names(file: Path, values: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(found, dict):
         keys = [int(key) if str(key).isdigit() else key for key in found]
         if sorted(keys, key=str) != sorted(range(len(keys)), key=str):
-            raise DataError(f"{file}: the numbers of `names` must run from 0 without gaps, found {sorted(found, key=str)}")
+            raise DataError(
+                f"{file}: the numbers of `names` must run from 0 without gaps, found {sorted(found, key=str)}"
+            )
         found = [value for _, value in sorted(zip(keys, found.values(), strict=True))]
     if not isinstance(found, list) or not found:
         raise DataError(f"{file}: the list of classes `names:` is missing; write for instance `names: [scratch, pit]`")

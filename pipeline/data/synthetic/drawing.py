@@ -54,6 +54,7 @@ class Placement:
 
     Args:
         rows, columns: where it lies in the picture.
+        inside: the rows and columns of the sprite that it is.
         opacity: `[h, w]`, 0 where the object does not count as seen.
         paint: `[h, w, 3]`.
         box: x1 y1 x2 y2 in pixels of the picture.
@@ -61,6 +62,7 @@ class Placement:
 
     rows: slice
     columns: slice
+    inside: tuple[slice, slice]
     opacity: FloatArray
     paint: FloatArray
     box: tuple[float, float, float, float]
@@ -96,7 +98,7 @@ def place(sprite: Sprite, centre: tuple[float, float], size: int) -> Placement |
     if min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE:
         return None
     shifted = (box[0] + x1, box[1] + y1, box[2] + x1, box[3] + y1)
-    return Placement(slice(y1, y2), slice(x1, x2), opacity, sprite.paint[inside], shifted)
+    return Placement(slice(y1, y2), slice(x1, x2), inside, opacity, sprite.paint[inside], shifted)
 
 
 def paint_over(image: FloatArray, placement: Placement, light: FloatArray | None = None) -> None:
@@ -186,7 +188,14 @@ def blob_depth(
         swing = 0.32 * roughness * rng.normal() / harmonic
         outline += np.float32(swing) * np.cos(harmonic * bearing + np.float32(rng.uniform(0, 2 * np.pi)))
     depth = 1 - np.hypot(along, across) / np.clip(outline, 0.45, 1.5)
-    if roughness > 0:
-        ragged = fractal_noise(rng, side, side, max(width / 5, 2.0), 2)
-        depth += np.float32(0.13 * roughness) * ragged
-    return np.asarray(depth, dtype=np.float32)
+    depth += np.float32(0.13 * roughness) * fractal_noise(rng, side, side, max(width / 5, 2.0), 3)
+    return _without_islets(depth.astype(np.float32))
+
+
+def _without_islets(depth: FloatArray) -> FloatArray:
+    """Return `depth` with all but its largest part sunk: a crumb far out would stretch the box that a person would draw."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((depth > 0).astype(np.uint8), connectivity=4)
+    if count <= 2:
+        return depth
+    main = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return np.where((labels > 0) & (labels != main), np.float32(-1.0), depth)

@@ -25,7 +25,6 @@ from .drawing import (
     paint_over,
     picture_of,
     place,
-    resized,
     smooth_noise,
     soft_step,
     white_noise,
@@ -35,7 +34,7 @@ STEEL_NAMES = ("scratch", "pit", "inclusion", "patch")
 
 _DRAWN_AT = 256  # the picture size that the lengths in this file are meant for
 _SHARES = (0.28, 0.28, 0.23, 0.21)  # how often each class is drawn
-_COUNTS = (0.12, 0.19, 0.24, 0.21, 0.15, 0.09)  # chance of 0, 1, ... 5 defects in a picture
+_COUNTS = (0.13, 0.18, 0.24, 0.21, 0.15, 0.09)  # chance of 0, 1, ... 5 defects in a picture
 _ORDER = (3, 2, 1, 0)  # patches lie lowest, scratches on top
 _TRIES = 12  # places tried for a defect before it is left out
 
@@ -112,9 +111,11 @@ def _brushing(rng: np.random.Generator, size: int, rolling: float) -> FloatArray
     """Return the grain, `[size, size]` around 0: streaks of several lengths along the rolling direction, and roll bands."""
     side = math.ceil(size * 1.45)
     grain = np.zeros((side, side), np.float32)
-    for length, thickness, weight in ((0.3, 0.6, 0.5), (0.1, 0.45, 0.6), (0.02, 0.4, 0.45)):
-        streaks = blurred(white_noise(rng, side, side), length * size, thickness)
+    for length, weight in ((0.6, 0.5), (0.2, 0.6), (0.04, 0.45)):
+        reach = (math.ceil(length * size), 1)
+        streaks = cv2.blur(cv2.blur(white_noise(rng, side, side), reach), reach)
         grain += np.float32(weight) * streaks / streaks.std()
+    grain = blurred(grain, 0.4, 0.5)
     bands = smooth_noise(rng, side, 1, size / 9) + 0.6 * smooth_noise(rng, side, 1, size / 40)
     grain = rng.uniform(0.02, 0.05) * grain + rng.uniform(0.005, 0.035) * bands
     turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), -math.degrees(rolling), 1.0)
@@ -146,31 +147,37 @@ def _grey(factor: FloatArray, tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
 def _scratch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     """A thin, slightly bent groove: one side of it dark, the other catching the light."""
     length = rng.uniform(45, 175) * sheet.scale
-    width = rng.uniform(2.0, 3.8) * sheet.scale
+    width = rng.uniform(2.4, 4.2) * sheet.scale
     angle = rng.uniform(0, np.pi)
     line = _bent_line(rng, length, angle)
     side = math.ceil(np.abs(line).max() * 2 + 4 * width + 6)
     t = np.linspace(0, 1, len(line))
-    taper = np.clip(np.minimum(t, 1 - t) * 7, 0.3, 1) * (1 + 0.18 * np.sin(t * rng.uniform(6, 20) + rng.uniform(0, 6)))
-    groove = _stroke(line, width * taper, side)
+    reach = rng.uniform(4, 25, 2)  # one end where the point bit in, the other where it lifted off
+    taper = np.clip(np.minimum(t * reach[0], (1 - t) * reach[1]), 0.2, 1)
+    pressure = np.clip(0.8 + 0.13 * smooth_noise(rng, len(t), 1, len(t) / 5)[:, 0], 0.5, 1)
+    widths = width * taper * pressure
+    groove = _stroke(line, widths, side)
     across = np.array([-math.sin(angle), math.cos(angle)])
     lit = math.copysign(1, float(across @ [math.cos(sheet.lamp), math.sin(sheet.lamp)]))
-    burr = _stroke(line + lit * across * width * 0.6, 0.45 * width * taper, side)
+    burr = _stroke(line + lit * across * width * 0.35, 0.5 * widths, side)
     strength = _strength(rng)
     if rng.random() < 0.5:  # a fresh scratch is bright, an old one dark
-        factor = 1 + strength * (rng.uniform(0.45, 0.75) - 0.25 * burr)
+        factor = 1 + strength * (rng.uniform(0.5, 0.85) - 0.5 * burr)
     else:
-        factor = 1 - strength * (rng.uniform(0.45, 0.65) - 0.6 * burr)
-    pressure = 0.82 + 0.16 * smooth_noise(rng, side, side, max(length / 7, 3.0))
-    opacity = groove * np.clip(pressure, 0.4, 1)
+        factor = 1 - strength * (rng.uniform(0.45, 0.65) - 0.65 * burr)
+    x, y = centred_grid(side)
+    along = np.clip((x * math.cos(angle) + y * math.sin(angle)) / length + 0.5, 0, 1)
+    chatter = 0.8 + 0.2 * smooth_noise(rng, side, side, max(3 * sheet.scale, 2.0))
+    opacity = groove * np.clip(np.interp(along, t, pressure) * chatter, 0.3, 1)
     return Sprite(opacity.astype(np.float32), _grey(np.broadcast_to(factor, opacity.shape)))
 
 
 def _bent_line(rng: np.random.Generator, length: float, angle: float) -> np.ndarray:
-    """Return points `[n, 2]` of a slightly bent line, centred on the origin."""
+    """Return points `[n, 2]` of a nearly straight line, centred on the origin."""
     t = np.linspace(-0.5, 0.5, max(int(length / 3), 16))
-    bend = rng.normal(0, 0.07) * (4 * t * t - 0.5) + rng.normal(0, 0.012) * np.sin(9 * t + rng.uniform(0, 6))
-    x, y = t * length, bend * length
+    bend = rng.normal(0, 0.06) * 4 * (t - rng.uniform(-0.3, 0.3)) ** 2
+    waver = smooth_noise(rng, len(t), 1, len(t) / 4)[:, 0]
+    x, y = t * length, bend * length + rng.uniform(0, 0.006) * length * waver
     line = np.stack([x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)], axis=1)
     return np.asarray(line - (line.max(axis=0) + line.min(axis=0)) / 2)
 
@@ -190,15 +197,15 @@ def _stroke(line: np.ndarray, widths: np.ndarray, side: int) -> FloatArray:
 
 def _pit(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     """A small hole: shadow on the lamp's side, light on the far wall and on the rim."""
-    across = rng.uniform(8, 17) * sheet.scale
-    depth = blob_depth(rng, across, across * rng.uniform(0.75, 1.0), rng.uniform(0, np.pi), 0.35)
+    across = rng.uniform(8.5, 17) * sheet.scale
+    depth = blob_depth(rng, across, across * rng.uniform(0.72, 1.0), rng.uniform(0, np.pi), 0.5)
     x, y = centred_grid(len(depth))
     towards = (x * math.cos(sheet.lamp) + y * math.sin(sheet.lamp)) / (across / 2)
-    floor = rng.uniform(0.28, 0.48) - 0.14 * towards
-    rim = np.where(towards < 0, 1.0 - 0.75 * towards, 1.0 - 0.35 * towards)
-    factor = rim + soft_step((depth - 0.06) / 0.22) * (floor - rim)
-    opacity = soft_step((depth + 0.08) * (across / 2) / 1.6) * np.float32(_strength(rng))
-    return Sprite(opacity, _grey(np.clip(factor, 0.15, 1.7)))
+    floor = rng.uniform(0.32, 0.5) - 0.2 * towards
+    rim = np.where(towards < 0, 1.1 - 0.75 * towards, 1.0 - 0.35 * towards)
+    factor = rim + soft_step((depth - 0.02) / 0.45) * (floor - rim)
+    opacity = soft_step((depth + 0.12) * (across / 2) / 2.0) * np.float32(_strength(rng))
+    return Sprite(opacity, _grey(np.clip(factor, 0.15, 1.8)))
 
 
 def _inclusion(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
@@ -222,16 +229,16 @@ def _patch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     length = rng.uniform(38, 88) * sheet.scale
     depth = blob_depth(rng, length, length / rng.uniform(1.0, 1.9), rng.uniform(0, np.pi), 0.9)
     side = len(depth)
-    mottle = fractal_noise(rng, side, side, 9 * sheet.scale, 3)
-    shore = np.exp(-(((depth - 0.1) / 0.1) ** 2))
+    mottle = fractal_noise(rng, side, side, 11 * sheet.scale, 4)
+    shore = np.exp(-(((depth - 0.12) / 0.14) ** 2))
     if rng.random() < 0.3:  # bare or limed metal, lighter than its surroundings
-        factor, tint = rng.uniform(1.3, 1.5) + 0.09 * mottle - 0.1 * shore, (1.0, 1.0, 1.0)
+        factor, tint = rng.uniform(1.3, 1.45) + 0.05 * mottle - 0.06 * shore, (1.0, 1.0, 1.0)
     else:
-        factor = rng.uniform(0.5, 0.68) + 0.09 * mottle - 0.13 * shore
+        factor = rng.uniform(0.5, 0.68) + 0.08 * mottle - 0.1 * shore
         rust = rng.uniform(0, 0.16)
         tint = (float(1 - 1.4 * rust), float(1 - 0.4 * rust), float(1 + 0.6 * rust))
-    edge = soft_step(depth * (length / 2) / (3.5 * sheet.scale))
-    cover = np.clip(0.82 + 0.13 * mottle, 0.45, 0.97)
+    edge = soft_step(depth * (length / 2) / (rng.uniform(3, 9) * sheet.scale))
+    cover = np.clip(0.78 + 0.1 * mottle, 0.45, 0.95)
     opacity = edge * cover * np.float32(_strength(rng))
     return Sprite(opacity.astype(np.float32), _grey(np.clip(factor, 0.2, 1.8), tint))
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import polars as pl
 import yaml
+
 from pipeline.data.dataset import Dataset, dataset_from_rows
 from pipeline.findings import Finding
 from pipeline.runs import DETECTIONS_SCHEMA, EPOCHS, EVENTS, STEPS, Run
@@ -56,6 +57,7 @@ def epochs_table(count: int) -> pl.DataFrame:
         columns[f"train_{term}_loss"] = size * (0.4 + np.exp(-e / (0.3 * count)))
         columns[f"val_{term}_loss"] = size * (0.5 + np.exp(-e / (0.25 * count))) + noise.normal(0, 0.02, count)
     columns |= {"val_map50": np.clip(quality * 1.35, 0, 1), "val_map50_95": quality, "fitness": quality}
+    columns |= {"val_precision": np.clip(quality + 0.2, 0, 1), "val_recall": np.clip(quality + 0.15, 0, 1)}
     columns["best"] = quality >= np.maximum.accumulate(quality)
     return pl.DataFrame(columns)
 
@@ -103,7 +105,8 @@ def evaluate(run: Run, split: str, chose_checkpoint: bool, without_boxes: Sequen
     metrics = {
         "split": split,
         "chose_checkpoint": chose_checkpoint,
-        "definition": "COCO, pycocotools",
+        "trained_on": split == "train",
+        "definition": "COCO, computed by pycocotools",
         "images": part.images.height,
         "boxes": part.boxes.height,
         "map50_95": value,
@@ -126,7 +129,8 @@ def empty_run(path: Path, state: str = "running", **fields: Any) -> Run:
     path.mkdir(parents=True)
     run = Run(path)
     config = {
-        "model": {"weights": "yolo26n.pt"},
+        "name": path.name,
+        "model": {"name": "yolo26n.pt", "weights": "weights"},
         "train": {"epochs": 12, "optimizer": "AdamW", "lr0": 0.001, "freeze": None},
         "report": {"samples": 4},
     }
@@ -138,7 +142,8 @@ def empty_run(path: Path, state: str = "running", **fields: Any) -> Run:
 def full_run(path: Path, names: Sequence[str] = NAMES, state: str = "complete") -> Run:
     """Return a run with everything: history, findings, data, and the splits val (chose the checkpoint) and test."""
     run = empty_run(path, state, epochs_done=12, seconds=3725.0)
-    (path / "environment.json").write_text('{"device": "NVIDIA H100", "versions": {"torch": "2.9.0"}}', "utf-8")
+    run.update_state(device="cuda:0", optimizer="AdamW", lr0=0.001, batch=16)
+    (path / "environment.json").write_text('{"python": "3.11.7", "torch": "2.9.0", "gpu": ["NVIDIA H100"]}', "utf-8")
     run.save_dataset(make_dataset(path.parent / f"{path.name}-pictures", names))
     run.append(STEPS, steps_table(480, 12).to_dicts())
     run.append(EPOCHS, epochs_table(12).to_dicts())

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is the command `tuneup`."""
+
+from .cli import main
+
+main()

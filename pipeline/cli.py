@@ -1,0 +1,200 @@
+"""The command line: parse, call one function, print.
+
+Exit codes: 0 fine; 1 a finding of severity error; 2 wrong usage or configuration; 3 data unreadable; 130 stopped by
+Ctrl-C; 70 a bug in this program.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from . import __version__
+from .errors import TuneUpError, UsageError
+from .runs import Run, list_runs
+
+app = typer.Typer(
+    name="tuneup",
+    help="Fine-tune a YOLO detector on your own pictures, see whether learning is healthy, trust the number.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Words = Annotated[list[str] | None, typer.Argument(metavar="[SUBJECT] [KEY=VALUE]...", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+INTERRUPTED, BUG = 130, 70
+
+
+@app.command()
+def train(
+    words: Words = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder instead.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="List every key of the configuration.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Train by a configuration (SUBJECT is a YAML file), evaluate, and write the report."""
+    if explain:
+        return _explain(as_json)
+    from . import verbs
+    from .terminal import TrainingView, print_summary
+
+    config, overrides = _subject(words)
+    view = TrainingView(_console(as_json))
+    try:
+        if resume is not None:
+            if words:
+                raise UsageError("--resume goes on with the run's own configuration; leave out everything else")
+            run = verbs.resume(resume, watchers=[view])
+        else:
+            run = verbs.train(config, overrides=overrides, watchers=[view])
+    finally:
+        view.close()
+    _answer(as_json, run.to_dict(), lambda console: print_summary(console, run))
+    return _exit_code(run)
+
+
+@app.command("eval")
+def evaluate(words: Words = None, as_json: AsJson = False) -> int:
+    """Evaluate a run folder (the newest one by default) or a checkpoint (.pt, with data=FOLDER) on a split."""
+    from . import verbs
+    from .terminal import print_evaluation
+
+    subject, overrides = _subject(words)
+    evaluation = verbs.evaluate(subject or verbs.newest_run(Path("runs")), overrides=overrides)
+
+    def show(console: Console) -> None:
+        print_evaluation(console, evaluation.metrics)
+        console.print(f"{escape(str(evaluation.run.path / 'report.html'))}", highlight=False)
+
+    _answer(as_json, evaluation.to_dict(), show)
+    return 0
+
+
+@app.command()
+def demo(
+    kind: Annotated[str, typer.Argument(help="steel or field")],
+    folder: Annotated[Path, typer.Argument(help="Folder to draw it into.")],
+    seed: Annotated[int, typer.Option(help="Another seed draws another set.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Draw a demo set: pictures of steel with defects, or of a field with crops and weeds."""
+    from . import verbs
+
+    data = verbs.make_demo(kind, folder, seed=seed)
+    _answer(as_json, {"data": str(data)}, lambda console: console.print(f"drawn: {escape(str(data))}", highlight=False))
+    return 0
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder with run folders.")] = Path("runs"), as_json: AsJson = False
+) -> int:
+    """List the runs with their data, model, mAP, date and state."""
+    from .terminal import print_runs, run_row
+
+    found = list_runs(folder)
+    _answer(as_json, [run_row(run) for run in found], lambda console: print_runs(console, found))
+    return 0
+
+
+@app.command()
+def report(run: Annotated[Path | None, typer.Argument(help="Run folder; the newest one by default.")] = None) -> int:
+    """Write report.html of a run anew."""
+    from . import verbs
+
+    path = verbs.report(run if run is not None else verbs.newest_run(Path("runs")))
+    _console(False).print(escape(str(path)), highlight=False)
+    return 0
+
+
+@app.command()
+def version() -> int:
+    """Print the version."""
+    _console(False).print(f"yolo-tuneup {__version__}", highlight=False)
+    return 0
+
+
+def _subject(words: list[str] | None) -> tuple[str | None, list[str]]:
+    """Divide the words into the subject, which has no `=`, and the overrides."""
+    subjects = [word for word in words or [] if "=" not in word]
+    if len(subjects) > 1:
+        raise UsageError(f"one subject is expected, found {', '.join(subjects)}; settings are written key=value")
+    return (subjects[0] if subjects else None), [word for word in words or [] if "=" in word]
+
+
+def _explain(as_json: bool) -> int:
+    from .config import explain
+
+    rows = explain()
+
+    def show(console: Console) -> None:
+        table = Table("key", "takes", "default", "meaning", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(escape(text) for text in (row.key, row.type, row.default, row.description)))
+        console.print(table)
+
+    _answer(as_json, [row.to_dict() for row in rows], show)
+    return 0
+
+
+def _console(as_json: bool) -> Console:
+    """Return where a person reads: stdout, or stderr where stdout carries JSON. A pipe gets wide lines."""
+    stream = sys.stderr if as_json else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 160)
+
+
+def _answer(as_json: bool, document: Any, show: Any) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    else:
+        show(_console(False))
+
+
+def _exit_code(run: Run) -> int:
+    if run.state.get("state") == "interrupted":
+        return INTERRUPTED
+    return 1 if any(finding.severity == "error" for finding in run.findings()) else 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; a person never sees a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_guarded(words))
+
+
+def _guarded(words: list[str]) -> int:
+    try:
+        return int(app(words, standalone_mode=False) or 0)
+    except TuneUpError as error:
+        return _refuse(words, str(error), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return _refuse(words, "stopped", INTERRUPTED)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
+            return _refuse(words, f"{error.format_message()}; see `tuneup --help`", 2)
+        note = Path(".tuneup") / "crash.txt"
+        try:
+            note.parent.mkdir(exist_ok=True)
+            note.write_text(traceback.format_exc(), "utf-8")
+        except OSError:
+            note = Path("nowhere, this folder cannot be written")
+        text = f"{type(error).__name__}: {error}\nThis is a bug in YOLO Tune-Up. What happened stands in {note}"
+        return _refuse(words, text, BUG)
+
+
+def _refuse(words: list[str], text: str, code: int) -> int:
+    if "--json" in words:
+        sys.stdout.write(json.dumps({"error": text, "exit_code": code}, ensure_ascii=False) + "\n")
+    else:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error[/] {escape(text)}", highlight=False)
+    return code

@@ -1,0 +1,248 @@
+"""What a person sees in the terminal: a training as it goes on, how it ended, and lists of things."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from .findings import Finding, worst_first
+from .runs import Run
+
+SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+class TrainingView:
+    """Follows a training: a live line with a bar on a terminal, one line per epoch everywhere.
+
+    Args:
+        console: where to print; a file or pipe gets the lines alone.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live: Live | None = None
+        self.record: dict[str, Any] = {}
+        self.epochs = self.batches = self.epoch = self.first_epoch = 0
+        self.started = 0.0
+
+    def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
+        """Print where the run is and what it starts with."""
+        self.epochs, self.first_epoch, self.epoch, self.batches = epochs, first_epoch, first_epoch, batches
+        self.started = time.monotonic()
+        state, counts = run.state, run.data_record["counts"]
+        sizes = ", ".join(f"{name} {n['images']}" for name, n in counts.items())
+        self.console.print(f"[bold]{escape(run.name)}[/]  {escape(str(run.path))}", highlight=False)
+        self.console.print(
+            f"  {escape(run.config['model']['name'])} on {state['device']} ({state['threads']} threads), "
+            f"{state['optimizer']} lr0 {state['lr0']:.3g}, batch {state['batch']}; pictures: {sizes}",
+            highlight=False,
+        )
+        print_findings(self.console, run.findings())
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[facts]}"))
+            self.progress = Progress(*columns, console=self.console)
+            self.task = self.progress.add_task("", total=batches, facts="")
+            self.live = Live(Group(self.progress), console=self.console, transient=True, refresh_per_second=4)
+            self.live.start()
+
+    def on_batch(self, epoch: int, batch: int) -> None:
+        """Move the bar."""
+        self.epoch = epoch
+        if self.live:
+            words = f"epoch {epoch + 1}/{self.epochs}"
+            self.progress.update(self.task, completed=batch, description=words, facts=self._facts(batch))
+
+    def on_steps(self, records: list[dict[str, Any]]) -> None:
+        """Remember the newest figures."""
+        self.record = records[-1]
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """Print the epoch's line."""
+        terms = [k for k in record if k.startswith("train_")]
+        losses = " ".join(f"{k[6:].removesuffix('_loss')} {record[k]:.3g}" for k in terms)
+        best = " [green]best[/]" if record["best"] else ""
+        self.console.print(
+            f"epoch {record['epoch'] + 1:>3}/{self.epochs}  {losses}  {self._step_facts()}  "
+            f"val mAP50 {record['val_map50']:.3f} mAP50-95 {record['val_map50_95']:.3f}  "
+            f"{record['seconds']:.1f} s  left {duration(self._left(record['epoch'] + 1))}{best}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self.live:
+            self.live.stop()
+            self.live = None
+
+    def _facts(self, batch: int) -> str:
+        done = self.epoch - self.first_epoch + batch / max(self.batches, 1)
+        return f"{batch}/{self.batches}  {self._step_facts()}  left {duration(self._left(self.first_epoch + done))}"
+
+    def _step_facts(self) -> str:
+        if not self.record:
+            return ""
+        rates = [value for key, value in self.record.items() if key.startswith("lr_")]
+        norm, loss = self.record["grad_norm_before_clip"], self.record["loss"]
+        return f"loss {_number(loss)}  lr {max(rates):.2e}  |g| {_number(norm)}"
+
+    def _left(self, done: float) -> float:
+        """Return the seconds left, from the mean time of an epoch so far; `done` counts from the very first epoch."""
+        trained = done - self.first_epoch
+        return (time.monotonic() - self.started) / trained * (self.epochs - done) if trained > 0 else 0.0
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in words, such as `3 min 5 s`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print findings, the worst first, with their advice."""
+    for finding in worst_first(list(findings)):
+        style = SEVERITY_STYLES[finding.severity]
+        console.print(
+            f"  [{style}]{finding.severity}[/] {escape(finding.message)} [dim]({finding.id})[/]", highlight=False
+        )
+        if finding.advice:
+            console.print(f"    [dim]->[/] {escape(finding.advice)}", highlight=False)
+
+
+def print_summary(console: Console, run: Run) -> None:
+    """Print the end of a run in about ten lines: verdict, figures with their split, findings, what to type next."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="bold")
+    rows.add_column(overflow="fold")
+    for head, text in summary_rows(run):
+        rows.add_row(head, text)
+    console.print()
+    console.print(rows, highlight=False)
+
+
+def summary_rows(run: Run) -> list[tuple[str, str]]:
+    """Return (heading, text with markup) for the end of a run."""
+    state, epochs = run.state, run.epochs()
+    reason = f" ({state['reason']})" if state.get("reason") else ""
+    done = f"{state.get('epochs_done', 0)} of {state.get('epochs', 0)} epochs in {duration(state.get('seconds', 0))}"
+    rows = [("Run", f"{escape(run.name)}: {state.get('state')}{escape(reason)}, {done}")]
+    if not epochs.is_empty():
+        rows.append(("Verdict", _verdict(run)))
+    for split, metrics in run.evaluations().items():
+        rows.append((f"On {split}", evaluation_words(metrics)))
+        weakest = [c for c in metrics["per_class"] if c["ap50"] is not None]
+        if len(weakest) > 1:
+            low = min(weakest, key=lambda c: c["ap50"])
+            rows.append(("Weakest", f"{escape(low['name'])}: AP50 {low['ap50']:.3f} on {low['boxes']} boxes"))
+    findings = run.findings()
+    counts = [f"{n} {s}" for s in ("error", "warning", "info") if (n := sum(f.severity == s for f in findings))]
+    rows.append(("Findings", ", ".join(counts) or "none"))
+    rows.append(("Report", escape(str(run.path / "report.html"))))
+    if run.weights("best").is_file():
+        rows.append(("Weights", escape(str(run.weights("best")))))
+    rows.append(("Next", escape(_next_command(run))))
+    return rows
+
+
+def evaluation_words(metrics: dict[str, Any]) -> str:
+    """Return one split's figures and how far they can be trusted."""
+    if metrics.get("trained_on"):
+        trust = "the network was trained on these pictures: no measure of quality"
+    elif metrics["chose_checkpoint"]:
+        trust = "this split chose the weights, so the figure flatters"
+    elif metrics["chose_checkpoint"] is None:
+        trust = "whether these pictures chose or trained the weights is not known"
+    else:
+        trust = "this split did not choose the weights"
+    values = [f"mAP50 {_score(metrics['map50'])}", f"mAP50-95 {_score(metrics['map50_95'])}"]
+    return f"{'  '.join(values)}  on {metrics['images']} pictures, {metrics['boxes']} boxes; {trust}"
+
+
+def _score(value: float | None) -> str:
+    return "none (no boxes)" if value is None else f"[bold]{value:.3f}[/]"
+
+
+def _verdict(run: Run) -> str:
+    """Say what the curves show so far: whether training ended before or after its best epoch."""
+    epochs = run.epochs()
+    best = epochs.row(int(epochs["fitness"].arg_max() or 0), named=True)
+    last = epochs.height
+    words = f"best val mAP50 {best['val_map50']:.3f} in epoch {best['epoch'] + 1} of {last} (val chose these weights)"
+    if best["val_map50"] < 0.01:
+        return f"nothing was learned yet: {words}; train longer, or check labels and classes"
+    if last - best["epoch"] <= max(1, last // 10):
+        return f"{words}; it was still getting better at the end: more epochs may help"
+    return f"{words}; no better since"
+
+
+def _next_command(run: Run) -> str:
+    if run.state.get("state") != "complete":
+        return f"tuneup train --resume {run.path}"
+    done = run.evaluations()
+    if "val" not in done:
+        return f"tuneup eval {run.path} eval.split=val"
+    return "tuneup train configs/defects.yaml data=YOUR_FOLDER"
+
+
+def print_runs(console: Console, runs: Sequence[Run]) -> None:
+    """Print the runs as a table, newest first."""
+    table = Table("name", "state", "model", "data", "mAP50 (split)", "epochs", "started", box=None, pad_edge=False)
+    for row in (run_row(run) for run in runs):
+        score = "-" if row["map50"] is None else f"{row['map50']:.3f} ({row['split']})"
+        started = str(row["started"])[:16].replace("T", " ")
+        cells = [row["name"], row["state"], row["model"], row["data"], score, f"{row['epochs_done']}/{row['epochs']}"]
+        table.add_row(*(escape(str(cell)) for cell in cells), started)
+    console.print(table)
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """Return what the list of runs shows of one run; the test split's figure goes before val's."""
+    state, config = run.state, run.config
+    word = state.get("state", "unknown")
+    if word == "running" and not run.is_being_trained():
+        word = "killed"
+    done = run.evaluations()
+    split = next((name for name in ("test", "val", *done) if name in done), None)
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "state": word,
+        "model": config.get("model", {}).get("name"),
+        "data": config.get("data", {}).get("path"),
+        "map50": done[split]["map50"] if split else None,
+        "map50_95": done[split]["map50_95"] if split else None,
+        "split": split,
+        "epochs_done": state.get("epochs_done", 0),
+        "epochs": state.get("epochs", 0),
+        "started": state.get("started", ""),
+    }
+
+
+def print_evaluation(console: Console, metrics: dict[str, Any]) -> None:
+    """Print one split's figures with a row per class."""
+    table = Table("class", "pictures", "boxes", "AP50", "AP50-95", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in metrics["per_class"]:
+        scores = ["-" if row[key] is None else f"{row[key]:.3f}" for key in ("ap50", "ap50_95")]
+        table.add_row(escape(row["name"]), str(row["images"]), str(row["boxes"]), *scores)
+    console.print(f"[bold]{metrics['split']}[/]  {evaluation_words(metrics)}", highlight=False)
+    console.print(table)
+    settings = ", ".join(f"{key} {value}" for key, value in metrics["settings"].items())
+    console.print(
+        f"[dim]{metrics['definition']}; {settings}; {metrics['ms_per_image']} ms per picture[/]", highlight=False
+    )

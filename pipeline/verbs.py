@@ -1,0 +1,185 @@
+"""The verbs as functions: what the command line calls and what Python programs use.
+
+Each puts the layers together that one verb needs: train, then evaluate, then report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import Config, config_from_dict, load_config
+from .errors import RunError, TuneUpError, UsageError
+from .runs import Run, list_runs, now, write_atomic
+
+if TYPE_CHECKING:
+    from .evaluation.evaluate import Evaluation
+    from .training.trainer import Watcher
+
+Configurable = Config | Mapping[str, Any] | Path | str | None
+
+
+def train(config: Configurable = None, *, overrides: Sequence[str] = (), watchers: Sequence[Watcher] = ()) -> Run:
+    """Train, evaluate the best weights on `eval.split`, write the report; returns the run.
+
+    Args:
+        config: a `Config`, the path of a YAML file, or plain values as such a file holds them.
+        overrides: `key=value` texts laid over it, such as `train.epochs=5`.
+        watchers: who follows the training.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError, TrainingError: with a message that says what to do.
+    """
+    from .training import session
+
+    settled = _config(config, overrides)
+    report_watcher = ReportWatcher(settled.report.every)
+    try:
+        run = session.train(settled, watchers=[*watchers, report_watcher])
+    except TuneUpError:
+        report_watcher.write()
+        raise
+    return _finish(run)
+
+
+def resume(run: Run | Path | str, *, watchers: Sequence[Watcher] = ()) -> Run:
+    """Go on with a run that was killed or interrupted, then evaluate and report as `train` does.
+
+    Raises:
+        RunError: there is no such run, it is complete, or another process is training it.
+        DataError, ModelError, TrainingError: as `train`.
+    """
+    from .training import session
+
+    found = run if isinstance(run, Run) else Run.open(run)
+    report_watcher = ReportWatcher(load_config(found.path / "config.yaml").report.every)
+    try:
+        session.resume(found, watchers=[*watchers, report_watcher])
+    except TuneUpError:
+        report_watcher.write()
+        raise
+    return _finish(found)
+
+
+def evaluate(subject: Run | Path | str, *, config: Configurable = None, overrides: Sequence[str] = ()) -> Evaluation:
+    """Evaluate a run, or a checkpoint (.pt) on the data that the configuration names.
+
+    For a run the run's own configuration is the base, for a checkpoint `config`; overrides such as `eval.split=val` lie
+    on top. A checkpoint's result goes into a run folder of its own.
+
+    Raises:
+        RunError: there is no such run or it has no weights yet.
+        ConfigError, DataError, ModelError: with a message that says what to do.
+    """
+    from .evaluation.evaluate import evaluate_checkpoint, evaluate_run
+
+    path = subject.path if isinstance(subject, Run) else Path(subject)
+    if path.suffix == ".pt":
+        settled = _config(config, overrides)
+        run = _run_for_checkpoint(path, settled)
+        evaluation = evaluate_checkpoint(path, run, settled)
+        run.update_state(state="evaluated", seconds=evaluation.metrics["seconds"])
+    else:
+        if config is not None:
+            raise UsageError("a run is evaluated with its own configuration; change single keys with key=value")
+        run = Run.open(path)
+        evaluation = evaluate_run(run, load_config(run.path / "config.yaml", overrides))
+    report(run)
+    return evaluation
+
+
+def report(run: Run | Path | str) -> Path:
+    """Write `report.html` of a run anew; returns its path.
+
+    Raises:
+        RunError: there is no such run, or its folder cannot be written.
+    """
+    from .reporting.html import write_report
+
+    return write_report(run if isinstance(run, Run) else Run.open(run))
+
+
+def make_demo(kind: str, folder: Path | str, *, seed: int = 0) -> Path:
+    """Draw a demo set, `steel` or `field`, into a folder; returns its data.yaml.
+
+    Raises:
+        UsageError: there is no such demo, or the folder has pictures already.
+    """
+    from .data.synthetic import make_demo as draw
+
+    return draw(kind, Path(folder), seed=seed)
+
+
+def newest_run(folder: Path) -> Run:
+    """Return the run that was started last.
+
+    Raises:
+        RunError: there is none.
+    """
+    runs = list_runs(folder)
+    if not runs:
+        raise RunError(f"{folder.absolute()}: no run here yet; train one with `make train` or `tuneup train CONFIG`")
+    return runs[0]
+
+
+class ReportWatcher:
+    """Rewrites report.html while a training goes on."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.run: Run | None = None
+
+    def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
+        """Remember the run and write its first page."""
+        self.run = run
+        self.write()
+
+    def on_batch(self, epoch: int, batch: int) -> None:
+        """Nothing to show yet."""
+
+    def on_steps(self, records: list[dict[str, Any]]) -> None:
+        """Nothing to show yet."""
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """Write the page anew."""
+        if record["epoch"] % self.every == 0:
+            self.write()
+
+    def write(self) -> None:
+        """Write the page, if a run was started."""
+        if self.run is not None:
+            report(self.run)
+
+
+def _config(config: Configurable, overrides: Sequence[str]) -> Config:
+    if isinstance(config, Config):
+        return config_from_dict(config.to_dict(), overrides) if overrides else config
+    if isinstance(config, Mapping):
+        return config_from_dict(config, overrides)
+    return load_config(Path(config) if config is not None else None, overrides)
+
+
+def _finish(run: Run) -> Run:
+    """Evaluate what was trained, once, and write the last report."""
+    if run.weights("best").is_file():
+        from .evaluation.evaluate import evaluate_run
+
+        evaluate_run(run, load_config(run.path / "config.yaml"))
+    report(run)
+    return run
+
+
+def _run_for_checkpoint(weights: Path, config: Config) -> Run:
+    """Make a run folder that holds the data and nothing else."""
+    from .model_source import load_weights
+    from .training.session import prepare_data
+
+    load_weights(weights)
+    dataset, findings = prepare_data(config)
+    run = Run.create(config.runs, config.name or f"eval-{weights.stem}")
+    run.save_dataset(dataset)
+    run.add_findings(findings)
+    run.update_state(state="evaluated", reason=f"checkpoint {weights.absolute()}", started=now())
+    write_atomic(run.path / "config.yaml", config.to_yaml())
+    return run

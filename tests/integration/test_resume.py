@@ -1,0 +1,122 @@
+"""Runs that are killed, interrupted and continued."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import verbs
+from pipeline.errors import RunError
+from pipeline.runs import Run
+from pipeline.training.trainer import TuneUpTrainer
+
+
+class Killed(BaseException):
+    """Ends a training the way a power cut does: nothing after it is written."""
+
+
+def killed_in(overrides: list[str], monkeypatch: pytest.MonkeyPatch, method: str, epoch: int) -> None:
+    """Train until `method` is called in `epoch`, then stop without any tidying up."""
+    original = getattr(TuneUpTrainer, method)
+
+    def dying(self: TuneUpTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.epoch == epoch:
+            raise Killed
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TuneUpTrainer, method, dying)
+        patch.setattr("pipeline.training.session._close", lambda *args: None)
+        with pytest.raises(Killed):
+            verbs.train(overrides=overrides)
+
+
+def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k not in {"seconds", "time"}} for record in records]
+
+
+@pytest.mark.parametrize(("method", "epoch"), [("optimizer_step", 2), ("save_model", 1), ("save_metrics", 0)])
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    tiny_run: Run,
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    epoch: int,
+) -> None:
+    """Also in the middle of an accumulation: three batches of four at nbs 8 leave one batch open per epoch."""
+    killed_in([*tiny_overrides, f"runs={tmp_path}", "name=cut"], monkeypatch, method, epoch)
+    run = Run.open(tmp_path / "cut")
+    run.update_state(pid=None)
+    assert run.state["state"] == "running"
+    assert run.epochs().height >= epoch
+    resumed = verbs.resume(run)
+    assert resumed.state["state"] == "complete"
+    for kind in ("steps", "epochs"):
+        assert without_times(resumed.records(kind)) == without_times(tiny_run.records(kind))
+    assert resumed.detections("test").equals(tiny_run.detections("test"))
+
+
+def test_a_complete_run_has_nothing_to_resume(tiny_run: Run) -> None:
+    with pytest.raises(RunError, match="complete"):
+        verbs.resume(tiny_run)
+
+
+def start(overrides: list[str], folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipeline", "train", *overrides, f"runs={folder}", "name=cut"]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        if process.poll() is not None or time.monotonic() > until:
+            output = process.communicate()[0]
+            pytest.fail(f"the training ended before it could be stopped:\n{output}")
+        time.sleep(0.02)
+
+
+def test_kill_9_and_resume_through_the_command_line(
+    tiny_overrides: list[str], tmp_path: Path, tuneup: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    overrides = [*tiny_overrides, "epochs=6"]
+    run = Run(tmp_path / "cut")
+    process = start(overrides, tmp_path)
+    wait_for(lambda: (run.path / "config.yaml").is_file() and run.epochs().height >= 2, process)
+    time.sleep(random.Random(0).uniform(0, 0.3))
+    process.kill()
+    process.communicate()
+    for table in (run.steps(), run.epochs()):
+        assert table.height > 0
+    assert "killed" in tuneup("runs", str(tmp_path)).stdout
+    done = tuneup("train", "--resume", str(run.path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = run.steps()
+    assert steps["step"].to_list() == list(range(steps.height))
+    assert steps["images"].sum() + 4 >= 72
+    assert run.epochs()["epoch"].to_list() == list(range(6))
+    assert "resume" in [event["event"] for event in run.events()]
+
+
+def test_ctrl_c_stops_cleanly_and_leaves_a_complete_run(tiny_overrides: list[str], tmp_path: Path) -> None:
+    run = Run(tmp_path / "cut")
+    process = start([*tiny_overrides, "epochs=200"], tmp_path)
+    wait_for(lambda: (run.path / "config.yaml").is_file() and run.epochs().height >= 1, process)
+    os.kill(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert f"--resume {run.path}" in output
+    assert run.state["state"] == "interrupted"
+    assert run.evaluations()["test"]["images"] == 5
+    assert (run.path / "report.html").is_file()
+    assert run.weights("resume").is_file()

@@ -1,0 +1,164 @@
+"""Real trainings of seconds: what a run leaves behind, and that the same configuration gives the same run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from ultralytics import YOLO
+
+from pipeline import verbs
+from pipeline.config import load_config
+from pipeline.errors import TrainingError
+from pipeline.runs import Run
+
+
+def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k not in {"seconds", "time"}} for record in records]
+
+
+def test_a_run_is_complete_and_says_so(tiny_run: Run) -> None:
+    assert tiny_run.state["state"] == "complete"
+    assert tiny_run.epochs()["epoch"].to_list() == [0, 1, 2]
+    assert [event["event"] for event in tiny_run.events()][0] == "start"
+    assert {"warmup_end", "close_mosaic", "end"} <= {event["event"] for event in tiny_run.events()}
+    assert sorted(p.name for p in (tiny_run.path / "weights").iterdir()) == ["best.pt", "last.pt"]
+    page = (tiny_run.path / "report.html").read_text()
+    assert "complete" in page
+    assert 'http-equiv="refresh"' not in page
+
+
+def test_every_step_is_recorded_once_with_what_ultralytics_hides(tiny_run: Run) -> None:
+    steps = tiny_run.steps()
+    assert steps["step"].to_list() == list(range(steps.height))
+    # Three epochs of 12 pictures; Ultralytics never steps with the batch that is left open at the very end.
+    assert steps["images"].to_list() == [4, 4, 8, 8, 8]
+    assert steps["grad_norm_before_clip"].is_finite().all()
+    assert (steps["grad_norm_before_clip"] > 0).all()
+    assert {"lr_weight", "lr_bn", "lr_bias", "box_loss", "cls_loss", "o2m", "clipped"} <= set(steps.columns)
+    by_hand = steps["grad_norm_before_clip"] * steps["images"] > 10.0
+    assert steps["clipped"].to_list() == by_hand.to_list()
+
+
+def test_the_recorded_loss_is_the_one_that_is_optimised(tiny_run: Run) -> None:
+    """YOLO26 optimises o2m * one-to-many + o2o * one-to-one; its logged terms are those of one-to-one alone."""
+    steps = tiny_run.steps()
+    one2one = steps["box_loss"] + steps["cls_loss"] + steps["l1_loss"]
+    assert ((steps["loss"] - one2one).abs() > 1e-3).all()
+    assert steps["o2m"].to_list()[0] == pytest.approx(0.8)
+    assert steps["o2m"].to_list()[-1] == pytest.approx(0.1)
+
+
+def test_two_runs_with_the_same_seed_are_the_same_run(tiny_run: Run, tiny_overrides: list[str], tmp_path: Path) -> None:
+    again = verbs.train(overrides=[*tiny_overrides, f"runs={tmp_path}", "name=tiny"])
+    for kind in ("steps", "epochs"):
+        assert without_times(again.records(kind)) == without_times(tiny_run.records(kind))
+    assert again.detections("test").equals(tiny_run.detections("test"))
+
+
+def test_another_seed_is_another_run(tiny_run: Run, tiny_overrides: list[str], tmp_path: Path) -> None:
+    other = verbs.train(overrides=[*tiny_overrides, f"runs={tmp_path}", "seed=7", "epochs=1"])
+    assert other.steps()["loss"][0] != tiny_run.steps()["loss"][0]
+
+
+def test_a_second_run_never_overwrites_the_first(tiny_run: Run, tiny_overrides: list[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in tiny_run.path.rglob("*")}
+    second = verbs.train(overrides=[*tiny_overrides, f"runs={tiny_run.path.parent}", "name=tiny", "epochs=1"])
+    assert second.name == "tiny-2"
+    assert {p: p.stat().st_mtime_ns for p in tiny_run.path.rglob("*")} == before
+
+
+def test_the_runs_configuration_trains_the_same_run_again(tiny_run: Run) -> None:
+    config = load_config(tiny_run.path / "config.yaml")
+    assert config.data.path is not None
+    assert config.data.path.is_absolute()
+    assert load_config(tiny_run.path / "config.yaml") == config
+    assert config.train.epochs == 3
+    assert config.train.lr0 == 0.002
+
+
+def test_metrics_name_the_split_and_whether_it_chose_the_weights(tiny_run: Run) -> None:
+    metrics = tiny_run.evaluations()["test"]
+    assert metrics["chose_checkpoint"] is False
+    assert (metrics["images"], len(metrics["per_class"])) == (5, 2)
+    val = verbs.evaluate(tiny_run, overrides=["eval.split=val"])
+    assert val.metrics["chose_checkpoint"] is True
+    assert json.loads((tiny_run.path / "eval" / "val" / "metrics.json").read_text()) == val.metrics
+
+
+def test_detections_are_in_pixels_of_the_original_pictures(tiny_run: Run) -> None:
+    found = tiny_run.detections("test")
+    sizes = tiny_run.dataset().images.select("image_id", "width", "height")
+    joined = found.join(sizes, on="image_id")
+    assert joined.height == found.height > 0
+    assert joined.filter((pl.col("x2") > pl.col("width")) | (pl.col("y2") > pl.col("height"))).is_empty()
+    assert joined.filter((pl.col("x1") < 0) | (pl.col("y1") < 0)).is_empty()
+
+
+def test_best_weights_load_in_plain_ultralytics_and_predict_the_same_boxes(tiny_run: Run) -> None:
+    dataset = tiny_run.dataset().split("test")
+    image_id, path = dataset.images.select("image_id", "path").row(0)
+    picture = cv2.imread(str(dataset.picture_path(path)))
+    ours = tiny_run.detections("test").filter(pl.col("image_id") == image_id)
+    result = YOLO(tiny_run.weights("best")).predict(
+        picture, imgsz=64, conf=0.001, iou=0.7, max_det=300, verbose=False, device="cpu", rect=True
+    )[0]
+    # `predict` keeps one class per box, we keep all of them; the boxes it keeps must be among ours.
+    theirs = result.boxes.data.double().numpy()
+    table = ours.select("x1", "y1", "x2", "y2", "score", "class_id").to_numpy()
+    for row in theirs[:20]:
+        distance = np.abs(table - row).max(axis=1).min()
+        assert distance < 0.05
+
+
+def test_weights_of_a_run_can_be_fine_tuned(tiny_run: Run, tiny_overrides: list[str], tmp_path: Path) -> None:
+    overrides = [o for o in tiny_overrides if not o.startswith("model=")]
+    run = verbs.train(overrides=[*overrides, f"model={tiny_run.weights('best')}", f"runs={tmp_path}", "epochs=1"])
+    assert run.steps()["loss"][0] < tiny_run.steps()["loss"][0]
+
+
+def test_a_checkpoint_is_evaluated_on_data_of_its_own(tiny_run: Run, tiny_data: Path, tmp_path: Path) -> None:
+    evaluation = verbs.evaluate(
+        tiny_run.weights("best"), overrides=[f"data={tiny_data}", "imgsz=64", f"runs={tmp_path}"]
+    )
+    assert evaluation.metrics["chose_checkpoint"] is None
+    assert evaluation.map50 == tiny_run.evaluations()["test"]["map50"]
+    assert evaluation.run.path.parent == tmp_path
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_sound_weights(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.training.trainer import TuneUpTrainer
+
+    original = TuneUpTrainer.preprocess_batch
+
+    def poisoned(self: TuneUpTrainer, batch: dict[str, Any]) -> dict[str, Any]:
+        batch = original(self, batch)
+        if self.epoch == 1:
+            batch["img"][0, 0, 0, 0] = math.nan
+        return batch
+
+    monkeypatch.setattr(TuneUpTrainer, "preprocess_batch", poisoned)
+    with pytest.raises(TrainingError, match=r"no number any more in epoch 2.*train.lr0"):
+        verbs.train(overrides=[*tiny_overrides, f"runs={tmp_path}", "name=nan"])
+    run = Run.open(tmp_path / "nan")
+    assert run.state["state"] == "failed"
+    assert "no number" in (run.path / "report.html").read_text()
+    model = torch.load(run.weights("last"), map_location="cpu", weights_only=False)["model"]
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_ultralytics_says_nothing_on_the_screen(tiny_run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    verbs.evaluate(tiny_run, overrides=["eval.split=train"])
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err == ""
+    assert "optimizer" in (tiny_run.path / "ultralytics.log").read_text()

@@ -1,0 +1,104 @@
+"""What reaches the network from the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import polars as pl
+import pytest
+from ultralytics.cfg import get_cfg
+
+from pipeline.data.dataset import Dataset
+from pipeline.data.intake import read_dataset
+from pipeline.errors import DataError
+from pipeline.training import table_dataset
+from pipeline.training.table_dataset import TableDataset
+
+
+def loader_set(dataset: Dataset, *, augment: bool = False, imgsz: int = 64, **hyp: Any) -> TableDataset:
+    data = {"names": dict(enumerate(dataset.names)), "nc": len(dataset.names), "channels": 3}
+    cfg = get_cfg(overrides=hyp)
+    return TableDataset(dataset, imgsz=imgsz, batch_size=4, augment=augment, hyp=cfg, data=data, task="detect")
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_boxes_arrive_as_the_label_files_state_them(tiny_data: Path) -> None:
+    dataset = read_dataset(tiny_data).dataset.split("val")
+    loaded = loader_set(dataset)
+    for index, file in enumerate(loaded.im_files):
+        label = Path(file.replace("/images/", "/labels/")).with_suffix(".txt")
+        expected = np.array(label.read_text().split(), float).reshape(-1, 5)
+        sample = loaded[index]
+        np.testing.assert_allclose(sample["bboxes"].numpy(), expected[:, 1:], atol=1e-6)
+        np.testing.assert_array_equal(sample["cls"].numpy().ravel(), expected[:, 0])
+
+
+def test_a_wide_picture_keeps_its_shape_and_its_boxes(tmp_path: Path, tiny_data: Path) -> None:
+    picture = np.zeros((40, 200, 3), np.uint8)
+    picture[10:30, 50:150] = 255
+    cv2.imwrite(str(tmp_path / "wide.png"), picture)
+    base = read_dataset(tiny_data).dataset
+    images = base.images.head(1).with_columns(
+        path=pl.lit("wide.png"), width=pl.lit(200, pl.UInt32), height=pl.lit(40, pl.UInt32), split=pl.lit("val")
+    )
+    boxes = base.boxes.head(1).with_columns(image_id=images["image_id"], x1=50.0, y1=10.0, x2=150.0, y2=30.0)
+    loaded = loader_set(Dataset(base.names, images, boxes, tmp_path))
+    resized, original, now = loaded.load_image(0)
+    assert (original, now) == ((40, 200), (13, 64))
+    sample = loaded[0]
+    cx, cy, w, h = sample["bboxes"].numpy()[0] * 64
+    bright = np.argwhere(sample["img"].numpy().min(axis=0) > 200)
+    (y1, x1), (y2, x2) = bright.min(axis=0), bright.max(axis=0) + 1
+    assert np.allclose((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), (x1, y1, x2, y2), atol=1.5)
+
+
+def test_crowds_do_not_train(tiny_data: Path) -> None:
+    dataset = read_dataset(tiny_data).dataset.split("train")
+    crowd = Dataset(dataset.names, dataset.images, dataset.boxes.with_columns(crowd=True), dataset.root)
+    assert sum(len(label["cls"]) for label in loader_set(crowd).labels) == 0
+
+
+def test_the_source_is_never_touched(tiny_data: Path) -> None:
+    (tiny_data / "images" / "train" / "train_000.npy").write_bytes(b"somebody's own file")
+    before = snapshot(tiny_data)
+    loaded = loader_set(read_dataset(tiny_data).dataset.split("train"), augment=True)
+    for index in range(len(loaded)):
+        loaded[index]
+    assert snapshot(tiny_data) == before
+    (tiny_data / "images" / "train" / "train_000.npy").unlink()
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0], ids=["all in memory", "read anew"])
+def test_pictures_are_the_same_with_and_without_memory(
+    tiny_data: Path, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_dataset, "CACHE_SHARE", share)
+    loaded = loader_set(read_dataset(tiny_data).dataset.split("train"), augment=True, mosaic=1.0)
+    assert loaded.keeps_pictures is bool(share)
+    for _ in range(2):
+        for index in range(len(loaded)):
+            assert loaded[index]["img"].shape == (3, 64, 64)
+            np.testing.assert_array_equal(loaded.load_image(index)[0], cv2.imread(loaded.im_files[index]))
+    kept = sum(picture is not None for picture in loaded.ims)
+    assert kept == len(loaded) if share else kept <= loaded.max_buffer_length
+
+
+def test_a_picture_that_vanished_is_named(tiny_data: Path) -> None:
+    dataset = read_dataset(tiny_data).dataset.split("train")
+    moved = Dataset(dataset.names, dataset.images, dataset.boxes, Path("/nowhere"))
+    with pytest.raises(DataError, match="/nowhere/images/train/train_000.png"):
+        loader_set(moved).load_image(0)
+
+
+def test_fraction_takes_the_first_part(tiny_data: Path) -> None:
+    dataset = read_dataset(tiny_data).dataset.split("train")
+    data = {"names": {0: "a", 1: "b"}, "nc": 2, "channels": 3}
+    some = TableDataset(dataset, imgsz=64, hyp=get_cfg(), data=data, task="detect", fraction=0.5)
+    assert len(some) == 6
+    assert len(some.labels) == 6
