@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ SWITCHES = {
     "NO_ALBUMENTATIONS_UPDATE": "1",  # otherwise Albumentations looks for a newer version at import
 }
 LOGGERS = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
-_PACKAGES = {"comet": "comet_ml", "dvc": "dvclive", "raytune": "ray"}  # where the package has another name
+_PACKAGES = {"comet": "comet_ml", "dvc": "dvclive", "raytune": "ray[tune]"}  # where the package has another name
 
 
 def cpu_count() -> int:
@@ -46,13 +47,13 @@ def set_switches() -> None:
     os.environ.update(SWITCHES)
     os.environ["YOLO_CONFIG_DIR"] = str(settings_folder())
     # Ultralytics would set 1 here and then train on cpu_count - 1 threads: on two cores, on half of the machine.
-    os.environ.setdefault("OMP_NUM_THREADS", str(cpu_count()))
+    os.environ["OMP_NUM_THREADS"] = str(thread_count())
 
 
 def thread_count() -> int:
     """Return the number of CPU threads to compute with: `OMP_NUM_THREADS` if it is a number, else all cores."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdigit() and int(wanted) > 0 else cpu_count()
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # OpenMP allows one number per nesting level
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else cpu_count()
 
 
 def tighten(loggers: Sequence[str] = ()) -> None:
@@ -63,9 +64,12 @@ def tighten(loggers: Sequence[str] = ()) -> None:
         ModelError: Ultralytics was imported before `pipeline`, so that it reads checkpoints without protection.
     """
     set_switches()
-    missing = [name for name in loggers if not importlib.util.find_spec(_PACKAGES.get(name, name))]
+    packages = {name: _PACKAGES.get(name, name) for name in loggers}
+    missing = {name: package for name, package in packages.items() if not _is_installed(package.split("[")[0])}
     if missing:
-        raise ConfigError([f"monitor.loggers: {name} is not installed; `pip install {name}`" for name in missing])
+        raise ConfigError(
+            [f"monitor.loggers: {n} is not installed; `pip install {shlex.quote(p)}`" for n, p in missing.items()]
+        )
     utils = importlib.import_module("ultralytics.utils")
     if not utils.SAFE_LOAD or utils.ONLINE:
         raise ModelError("ultralytics was imported before pipeline, without protection; put `import pipeline` first")
@@ -77,6 +81,12 @@ def tighten(loggers: Sequence[str] = ()) -> None:
     for handler in list(utils.LOGGER.handlers):
         if getattr(handler, "stream", None) in {sys.stdout, sys.__stdout__}:
             utils.LOGGER.removeHandler(handler)
+
+
+def _is_installed(package: str) -> bool:
+    """Whether there is such a package; a mere folder of that name, such as wandb leaves behind, is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 @contextmanager

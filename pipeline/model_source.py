@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import pickle
 import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import ModelError
 from .leash import tighten
+from .records import write_atomic
 
 _SIZES = "nslmx"
 
@@ -41,29 +47,62 @@ def load_weights(path: Path) -> Any:
     """Return the detection model (`torch.nn.Module`, float32) that a checkpoint holds; no code in it is run.
 
     Raises:
-        ModelError: the file is damaged, holds anything but known layers, or is no detection model.
+        ModelError: the file is missing or damaged, holds anything but known layers, or is no detection model.
     """
     tighten()
-    from ultralytics.nn.tasks import load_checkpoint
+    from ultralytics.nn.tasks import guess_model_task, load_checkpoint
 
+    if not path.is_file():  # Ultralytics would look for one of that name on the network
+        raise ModelError(f"no such file: {path.absolute()}")
     try:
-        model, _ = load_checkpoint(str(path))
-    except (TypeError, RuntimeError, ValueError, KeyError, AttributeError, OSError, ImportError, EOFError) as error:
-        if "outside the supported" in str(error) or "blocked during restricted" in str(error):
-            raise ModelError(
-                f"{path}: not loaded, it holds more than weights and known layers and could run code of its own; "
-                "use a checkpoint written by Ultralytics or by this program"
-            ) from error
-        raise ModelError(f"{path}: not a checkpoint that can be read; get the file again ({_first(error)})") from error
-    task = getattr(model, "task", None)
-    if task != "detect":
-        raise ModelError(f"{path}: a model for the task '{task}', not for detection; choose one such as yolo26n.pt")
+        with _plain_name(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, _ = load_checkpoint(str(file))
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        raise ModelError(f"{path}: {_why_not_loaded(error)}") from error
+    model.pt_path = str(path)
+    structure = getattr(model, "yaml", None)  # its head is what counts: a bare model carries Ultralytics' default task
+    tasks = [model.task, guess_model_task(structure) if isinstance(structure, dict) else model.task]
+    other = [task for task in tasks if task != "detect"]
+    if other:
+        raise ModelError(f"{path}: a model for the task '{other[0]}', not for detection; choose one such as yolo26n.pt")
     return model
 
 
+@contextmanager
+def _plain_name(path: Path) -> Iterator[Path]:
+    """Yield the file under a name that Ultralytics leaves alone: it drops apostrophes and renames old YOLOv5 files."""
+    from ultralytics.utils.checks import check_yolov5u_filename
+
+    if check_yolov5u_filename(str(path).strip().replace("'", ""), verbose=False) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "checkpoint.pt"
+        link.symlink_to(path.absolute())
+        yield link
+
+
+def _why_not_loaded(error: Exception) -> str:
+    cause = error.__cause__ or error
+    text = f"{error} {cause}"
+    if "blocked during restricted" in text or (isinstance(cause, pickle.UnpicklingError) and "GLOBAL" in text):
+        return (
+            "not loaded, it holds more than weights and known layers and could run code of its own; "
+            "use a checkpoint written by Ultralytics or by this program"
+        )
+    if "outside the supported" in text and cause is error:
+        return "holds no model, perhaps its bare weights; use a checkpoint written by Ultralytics or by this program"
+    if "TorchScript archive" in text:
+        return "a TorchScript archive, not a checkpoint; use the .pt file that it was exported from"
+    # torch's words for what it does not understand hold the advice to switch its protection off.
+    why = type(cause).__name__ if "weights_only" in str(cause) else _first(cause)
+    return f"not a checkpoint that can be read; get the file again ({why})"
+
+
 def _first(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+    sentence = re.split(r"\.\s|\n", str(error).strip())[0][:120]
+    return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
 
 
 def _architecture(name: str) -> Path:
@@ -75,7 +114,8 @@ def _architecture(name: str) -> Path:
     sized = [re.sub(r"^(yolo[a-z]*\d+)", rf"\g<1>{size}", file.name) for file in files for size in _SIZES]
     known = sorted({*(file.name for file in files), *sized})
     if name not in known:
-        raise ModelError(f"model.name: no architecture '{name}'{_suggestion(name, known)}")
+        detector = re.sub(r"-[a-z]+(?=\.ya?ml)", "", name)  # of yolo26n-seg.yaml
+        raise ModelError(f"model.name: no architecture '{name}'{_suggestion(detector, known)}")
     return Path(name)
 
 
@@ -92,11 +132,11 @@ def _download(name: str, weights: Path) -> Path:
         raise ModelError(f"model.name: '{name}': {looked}{_suggestion(name, sorted(GITHUB_ASSETS_NAMES))}")
     target = weights / name
     try:
-        attempt_download_asset(str(target))
+        with tempfile.TemporaryDirectory() as folder:
+            arrived = Path(attempt_download_asset(str(Path(folder) / name)))
+            write_atomic(target, arrived.read_bytes())
     except Exception as error:  # whatever the network, a proxy or the disk raises, the three ways out are the same
         raise ModelError(_three_ways(name, target, _first(error))) from error
-    if not target.is_file():
-        raise ModelError(_three_ways(name, target, "nothing arrived"))
     return target.absolute()
 
 

@@ -107,7 +107,7 @@ class Run:
             return dict(yaml.safe_load(path.read_text("utf-8")) or {})
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise RunError(f"{path}: cannot be read ({error}); restore it or train again") from error
 
     @property

@@ -15,7 +15,7 @@ from .runs import Run, list_runs, now, write_atomic
 
 if TYPE_CHECKING:
     from .evaluation.evaluate import Evaluation
-    from .training.trainer import Watcher
+    from .training.watcher import Watcher
 
 Configurable = Config | Mapping[str, Any] | Path | str | None
 
@@ -53,6 +53,8 @@ def resume(run: Run | Path | str, *, watchers: Sequence[Watcher] = ()) -> Run:
     from .training import session
 
     found = run if isinstance(run, Run) else Run.open(run)
+    if found.state.get("state") == "complete" and not found.evaluations():
+        return _finish(found)  # it was stopped between training and evaluation
     report_watcher = ReportWatcher(load_config(found.path / "config.yaml").report.every)
     try:
         session.resume(found, watchers=[*watchers, report_watcher])

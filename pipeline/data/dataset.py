@@ -106,7 +106,7 @@ class Dataset:
         boxes = (
             self.boxes.join(self.images.select("image_id", "path"), on="image_id")
             .drop("image_id", "source")
-            .sort("path", "class_id", "x1", "y1", "x2", "y2")
+            .sort("path", "class_id", "x1", "y1", "x2", "y2", "crowd", "difficult")
         )
         for table in (images, boxes):
             digest.update(table.write_csv(float_precision=6).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin
 
 from ..errors import DataError
 
@@ -31,15 +32,24 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as picture:
-            width, height = picture.size
+            width, height = _stored_size(picture)
             turned = picture.getexif().get(_ORIENTATION, 1) in {5, 6, 7, 8}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: too large to be opened safely ({error}); cut it into smaller pictures") from error
+    except (ImportError, OSError, ValueError, SyntaxError) as error:  # ImportError: Ultralytics wants pi_heif for these
         empty = path.is_file() and path.stat().st_size == 0
-        why = "the file is empty" if empty else f"not a picture that can be read ({type(error).__name__})"
+        why = "the file is empty" if empty else getattr(error, "strerror", None) or "not a picture that can be read"
         raise DataError(f"{path}: {why}; remove it or save it again") from error
     return (height, width) if turned else (width, height)
+
+
+def _stored_size(picture: Image.Image) -> tuple[int, int]:
+    """Return (width, height) as stored in the file; of a TIFF, Pillow's own size may be the turned one."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return int(picture.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(picture.tag_v2[TiffImagePlugin.IMAGELENGTH])
+    return picture.size
 
 
 def picture_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
@@ -55,7 +65,8 @@ def picture_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
         except DataError as error:
             return str(error)
 
-    with ThreadPoolExecutor(8) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(8) as pool:
+        warnings.simplefilter("ignore")  # what Pillow says of large pictures and odd tags is of no use here
         found = list(pool.map(size_or_problem, paths))
     problems = [item for item in found if isinstance(item, str)]
     if problems:
@@ -73,7 +84,10 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raw = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    picture = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+    try:
+        picture = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+    except cv2.error:  # more pixels than OpenCV reads
+        picture = None
     if picture is None:
         raise DataError(f"{path}: not a picture that can be decoded; remove it or save it again")
     return np.asarray(picture, np.uint8)

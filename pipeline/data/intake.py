@@ -55,7 +55,7 @@ def read_dataset(path: Path | str, *, format: str = "auto") -> Intake:
         format: `yolo`, `coco`, or `auto` to find out.
 
     Raises:
-        DataError: it cannot be found or read, or rows were refused; the message names all of them.
+        DataError: it cannot be found or read, or rows were refused; the message names ten and counts the rest.
     """
     where = Path(path)
     raw = reader(detect_format(where) if format == "auto" else format)(where)
@@ -130,15 +130,14 @@ def _repair(boxes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     limit = boxes.select(pl.col("width").alias("a"), pl.col("height").alias("b")).to_numpy().astype(np.float64)
     limits = np.concatenate([limit, limit], axis=1)
     finite = np.isfinite(xyxy).all(axis=1)
-    size = np.where(finite[:, None], xyxy[:, 2:] - xyxy[:, :2], 1.0)
-    clipped = np.clip(xyxy, 0.0, limits)
-    inside = np.where(finite[:, None], clipped[:, 2:] - clipped[:, :2], 1.0)
-    overhang = np.abs(np.where(finite[:, None], clipped - xyxy, 0.0)).max(axis=1, initial=0.0)
+    sound = np.where(finite[:, None], xyxy, 0.0)
+    clipped = np.clip(sound, 0.0, limits) + 0.0  # the sum turns -0.0 into 0.0
+    overhang = np.abs(clipped - sound).max(axis=1, initial=0.0)
 
     reason = np.full(len(xyxy), "", dtype=object)
     reason[overhang > ROUNDING] = "labels.outside_clipped"
-    reason[(inside <= 0).any(axis=1)] = "labels.outside"
-    reason[(size <= 0).any(axis=1)] = "labels.no_size"
+    reason[(clipped[:, 2:] <= clipped[:, :2]).any(axis=1)] = "labels.outside"
+    reason[(sound[:, 2:] <= sound[:, :2]).any(axis=1)] = "labels.no_size"
     reason[~finite] = "labels.not_finite"
     table = boxes.with_columns(
         *(pl.Series(c, clipped[:, i]) for i, c in enumerate(corners)),
@@ -146,12 +145,10 @@ def _repair(boxes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         before=_as_text(xyxy),
         after=_as_text(clipped),
     )
-    key = ["image_id", "class_id", *corners]
-    again = table.select(pl.struct(key).is_first_distinct()).to_series().not_() & (
-        pl.Series(reason, dtype=pl.String) == ""
-    )
-    table = table.with_columns(id=pl.when(again).then(pl.lit("labels.duplicate")).otherwise(pl.col("id")))
     repaired = pl.col("id") == "labels.outside_clipped"
+    stays = (pl.col("id") == "") | repaired
+    again = ~pl.struct("image_id", "class_id", *corners, "crowd", stays.alias("stays")).is_first_distinct()
+    table = table.with_columns(id=pl.when(stays & again).then(pl.lit("labels.duplicate")).otherwise(pl.col("id")))
     ledger = table.filter(pl.col("id") != "").select(
         "id",
         "source",
@@ -159,7 +156,7 @@ def _repair(boxes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         before="before",
         after=pl.when(repaired).then(pl.col("after")).otherwise(pl.lit("")),
     )
-    return table.filter((pl.col("id") == "") | repaired), ledger.cast(pl.Schema(LEDGER_SCHEMA))
+    return table.filter(stays), ledger.cast(pl.Schema(LEDGER_SCHEMA))
 
 
 def _as_text(xyxy: np.ndarray[Any, np.dtype[np.float64]]) -> pl.Series:

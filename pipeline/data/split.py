@@ -53,15 +53,16 @@ def with_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Datas
         raise DataError(f"{dataset.root}: no picture is in the split 'train' (there is {', '.join(dataset.splits)})")
     findings = _groups_across(dataset)
     if "val" in dataset.splits:
-        return dataset, findings
+        return dataset, [*findings, *_missing_classes(dataset)]
     key = pl.coalesce("group", "path")
     train = dataset.images.filter(pl.col("split") == "train")
     sizes = {str(name): int(count) for name, count in train.group_by(key.alias("key")).len().iter_rows()}
     chosen = _choose(sizes, fraction * train.height, seed)
     if not chosen or len(chosen) == len(sizes):
         raise DataError(
-            f"{dataset.root}: no validation split, and train ({train.height} pictures in {len(sizes)} groups) cannot be "
-            f"divided at val_fraction={fraction:g}; give a val split, or data.group=none if no pictures belong together"
+            f"{dataset.root}: no validation split, and train ({train.height} pictures in {len(sizes)} groups) cannot "
+            f"be divided at val_fraction={fraction:g}; give a val split, another data.val_fraction, "
+            "or data.group=none if no pictures belong together"
         )
     to_val = (pl.col("split") == "train") & key.is_in(list(chosen))
     images = dataset.images.with_columns(split=pl.when(to_val).then(pl.lit("val")).otherwise(pl.col("split")))
@@ -100,7 +101,7 @@ def _groups_across(dataset: Dataset) -> list[Finding]:
 
 
 def _missing_classes(dataset: Dataset) -> list[Finding]:
-    present = set(dataset.split("val").boxes["class_id"].to_list())
+    present = set(dataset.split("val").boxes.filter(~pl.col("crowd"))["class_id"])
     absent = [name for index, name in enumerate(dataset.names) if index not in present]
     if not absent:
         return []

@@ -100,5 +100,8 @@ def _per_class(dataset: Dataset, index: int, precision: np.ndarray[Any, Any]) ->
 
 
 def _number(value: float) -> float | None:
-    """Return None for pycocotools' -1, which means that there was nothing to measure."""
-    return None if value < 0 else float(value)
+    """Return None for pycocotools' -1, which means that there was nothing to measure.
+
+    It divides by a count plus 2e-16, so that a perfect score would be a hair below 1; the rounding takes that away.
+    """
+    return None if value < 0 else round(float(value), 12)

@@ -25,7 +25,8 @@ from ..findings import Finding
 from ..leash import chatter_to, cpu_count, tighten
 from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
-from .trainer import StopRequested, TuneUpTrainer, Watcher
+from .trainer import TuneUpTrainer
+from .watcher import StopRequested, Watcher
 
 # Packages whose versions decide what a run gives.
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -66,7 +67,9 @@ def resume(run: Run, *, watchers: Sequence[Watcher] = ()) -> Run:
     if run.is_being_trained():
         raise RunError(f"{run.path}: still being trained by process {run.state['pid']}; end that one first")
     if run.state.get("state") == "complete":
-        raise RunError(f"{run.path}: complete, there is nothing to go on with; train again for a new run")
+        raise RunError(
+            f"{run.path}: complete, there is nothing to go on with; train again for a new run, or `tuneup eval`"
+        )
     run.rewind(_epochs_kept(run))
     last = run.weights("last")
     model = last if last.is_file() else _checked_model(config)

@@ -7,6 +7,7 @@ What it overrides and why:
 | get_dataset, build_dataset | reads a data.yaml and label files | feeds the run's tables |
 | setup_model | reads checkpoints, resumes from half precision EMA weights | reads weights without running code |
 | preprocess_batch | - | notes the pictures of the batch |
+| build_optimizer | steps tensor by tensor on the CPU | torch's fused CPU step: the same update in one pass |
 | optimizer_step | clips at 10 and throws the norm away | measures, clips with the measured norm |
 | save_metrics | appends to results.csv | appends the epoch's record, before the checkpoint is written |
 | save_model | writes in place, optimiser inside | atomic; best/last hold weights, resume.pt the exact state |
@@ -22,15 +23,13 @@ from __future__ import annotations
 import math
 import random
 import time
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import ultralytics.engine.trainer as upstream
-from torch import Tensor, nn
-from ultralytics import __version__ as ultralytics_version
+from torch import Tensor
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, RANK
 from ultralytics.utils.torch_utils import unwrap_model
@@ -38,46 +37,12 @@ from ultralytics.utils.torch_utils import unwrap_model
 from ..errors import TrainingError
 from ..leash import thread_count, tighten
 from ..model_source import load_weights
-from ..runs import EPOCHS, EVENTS, STEPS, Run, now, write_atomic
+from ..runs import EPOCHS, EVENTS, STEPS, Run, now
+from . import checkpoints
 from .gradients import StepMonitor
+from .precision import amp_is_sound
 from .table_dataset import TableDataset
-
-
-class Watcher(Protocol):
-    """Someone who follows a training: the terminal, the report, a logger. Called on rank 0 only."""
-
-    def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
-        """Training begins or goes on; `batches` per epoch."""
-
-    def on_batch(self, epoch: int, batch: int) -> None:
-        """A batch was back-propagated."""
-
-    def on_steps(self, records: list[dict[str, Any]]) -> None:
-        """Optimiser steps were taken; the records of `steps.jsonl`."""
-
-    def on_epoch(self, record: dict[str, Any]) -> None:
-        """An epoch was trained and validated; the record of `epochs.jsonl`."""
-
-
-class StopRequested(Exception):
-    """Raised between two batches when somebody asked the training to stop."""
-
-
-def amp_is_sound(model: nn.Module) -> bool:
-    """Whether this model gives finite values in half precision on its device.
-
-    Ultralytics' own check downloads weights of another model and compares on them; here the model itself is tried.
-    """
-    parameter = next(model.parameters())
-    if parameter.device.type != "cuda":
-        return False
-    training = model.training
-    picture = torch.full((1, 3, 256, 256), 0.5, device=parameter.device)
-    with torch.no_grad(), torch.autocast("cuda"):
-        output = model.eval()(picture)
-    model.train(training)
-    first = output[0] if isinstance(output, tuple | list) else output
-    return bool(torch.isfinite(first).all())
+from .watcher import StopRequested, Watcher
 
 
 class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -99,7 +64,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         self.seconds_before = 0.0
         self._accumulate = 1
         self._resumed: dict[str, Any] | None = None
-        self._last_step_batch = -1
+        self.last_step_batch = -1
         self._first_step_delay = 0
         self._batch_counted = False
         self.model: Any
@@ -153,6 +118,14 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             weights = None
         self.model = self.get_model(cfg=cfg, weights=weights, verbose=False)
 
+    def build_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Build the optimizer; on the CPU with torch's fused step, as Ultralytics does on a GPU."""
+        optimizer: torch.optim.Optimizer = super().build_optimizer(*args, **kwargs)
+        if self.device.type == "cpu" and type(optimizer) in {torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD}:
+            for group in optimizer.param_groups:
+                group.update(fused=True, foreach=False)
+        return optimizer
+
     # ---- one step --------------------------------------------------------------------------------------------------
 
     @property
@@ -197,7 +170,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             self.monitor.end_step(norm, facts)
         self.steps_done += 1
         self._first_step_delay = 0
-        self._last_step_batch = self._batches + 1  # this batch's number; it is counted when it ends
+        self.last_step_batch = self._batches + 1  # this batch's number; it is counted when it ends
 
     def _step_facts(self, scale: float | None) -> dict[str, Any]:
         criterion = unwrap_model(self.model).criterion
@@ -205,7 +178,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         return {
             "step": self.steps_done,
             "epoch": self.epoch,
-            "seconds": round(self._seconds(), 3),
+            "seconds": round(self.seconds(), 3),
             **{f"lr_{name}": group["lr"] for name, group in rates},
             "o2m": getattr(criterion, "o2m", None),  # weight of YOLO26's one-to-many branch in the loss
             "loss_scale": scale,
@@ -219,7 +192,8 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             names.append(f"{name}_rest" if name in names else name)
         return names
 
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """Return the training time of the run so far, over all its parts."""
         return self.seconds_before + time.time() - float(self.train_time_start)
 
     def _keep_steps(self, records: list[dict[str, Any]]) -> None:
@@ -233,8 +207,8 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         self._batches = len(self.train_loader) * self.start_epoch - 1
         self._first_step_delay = 0
         if self._resumed is not None:
-            self._last_step_batch = self._resumed["last_step_batch"]
-            self._first_step_delay = self._last_step_batch + 1
+            self.last_step_batch = self._resumed["last_step_batch"]
+            self._first_step_delay = self.last_step_batch + 1
         if RANK in {-1, 0}:
             group = self.optimizer.param_groups[0]
             self.run.update_state(
@@ -306,92 +280,32 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             "best": bool(best),
         }
         self.run.append(EPOCHS, [record])
-        self.run.update_state(epochs_done=self.epoch + 1, seconds=round(self._seconds(), 1))
+        self.run.update_state(epochs_done=self.epoch + 1, seconds=round(self.seconds(), 1))
         self.epoch_record = record
 
     def save_model(self) -> bool:
         """Write last.pt, best.pt and, last of all, resume.pt, each in one piece."""
-        model = deepcopy(self.ema.ema)
-        model.criterion = None
-        if not all(bool(torch.isfinite(v).all()) for v in model.state_dict().values()):
+        checkpoint = checkpoints.for_use(self)
+        if checkpoint is None:
             raise TrainingError(f"the weights are no longer finite after epoch {self.epoch + 1}; {_NAN_ADVICE}")
-        model.half().requires_grad_(False)
-        for value in model.state_dict().values():
-            if value.is_floating_point():
-                torch.nan_to_num_(value)  # a value too large for half precision becomes the largest one
-        checkpoint = {
-            "epoch": -1,  # complete, as Ultralytics marks it: going on is resume.pt's business
-            "model": model,
-            "ema": None,
-            "optimizer": None,
-            "best_fitness": None,
-            "updates": None,
-            "train_args": vars(self.args),
-            "train_metrics": {**self.metrics, "fitness": float(self.fitness)},
-            "date": now(),
-            "version": ultralytics_version,
-            "license": "AGPL-3.0 (https://ultralytics.com/license)",
-            "docs": "https://docs.ultralytics.com",
-            "tuneup": {"run": self.run.name, "epoch": self.epoch},
-        }
-        write_atomic(self.last, lambda path: torch.save(checkpoint, path))
+        checkpoints.write(self.last, checkpoint)
         if self.best_fitness == self.fitness:
-            write_atomic(self.best, lambda path: torch.save(checkpoint, path))
-        period = self.save_period
-        if period > 0 and self.epoch % period == 0:
-            write_atomic(self.wdir / f"epoch{self.epoch}.pt", lambda path: torch.save(checkpoint, path))
+            checkpoints.write(self.best, checkpoint)
+        if self.save_period > 0 and self.epoch % self.save_period == 0:
+            checkpoints.write(self.wdir / f"epoch{self.epoch}.pt", checkpoint)
         if not self.stop:
-            write_atomic(self.run.weights("resume"), lambda path: torch.save(self._exact_state(), path))
+            checkpoints.write(self.run.weights("resume"), checkpoints.exact_state(self))
         for watcher in self.watchers:
             watcher.on_epoch(self.epoch_record)
         if self.stop and self.epoch + 1 < self.epochs:
             self._event("early_stop", self.epoch, f"no better epoch for {self.args.patience}")
         return True
 
-    def _exact_state(self) -> dict[str, Any]:
-        """Return everything that the next epoch depends on, in full precision and plain types."""
-        model = unwrap_model(self.model)
-        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None and self.monitor.images}
-        return {
-            "epoch": self.epoch,
-            "model": model.state_dict(),
-            "ema": self.ema.ema.state_dict(),
-            "ema_updates": self.ema.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "best_fitness": float(self.best_fitness),
-            "stopper": {"best_fitness": self.stopper.best_fitness, "best_epoch": self.stopper.best_epoch},
-            "criterion_updates": getattr(model.criterion, "updates", None),
-            "gradients": gradients,
-            "open_step": self.monitor.state(),
-            "last_step_batch": self._last_step_batch,
-            "steps_done": self.steps_done,
-            "seconds": self._seconds(),
-        }
-
     def resume_training(self, ckpt: Any) -> None:
         """Take up the exact state of the last complete epoch, if the run folder has one."""
         path = self.run.weights("resume")
-        if not path.is_file():
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        model = unwrap_model(self.model)
-        model.load_state_dict(state["model"])
-        self.ema.ema.load_state_dict(state["ema"])
-        self.ema.updates = state["ema_updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.best_fitness = state["best_fitness"]
-        self.stopper.best_fitness = state["stopper"]["best_fitness"]
-        self.stopper.best_epoch = state["stopper"]["best_epoch"]
-        model.criterion = model.init_criterion()
-        if state["criterion_updates"]:
-            model.criterion.updates = state["criterion_updates"] - 1
-            model.criterion.update()
-        self.start_epoch = state["epoch"] + 1
-        self.steps_done = state["steps_done"]
-        self.seconds_before = state["seconds"]
-        self._resumed = state
+        if path.is_file():
+            self._resumed = checkpoints.restore(self, path)
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """Stop on a loss or score that is no number; nothing of this epoch was or will be saved."""

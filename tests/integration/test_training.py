@@ -27,7 +27,7 @@ def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_a_run_is_complete_and_says_so(tiny_run: Run) -> None:
     assert tiny_run.state["state"] == "complete"
     assert tiny_run.epochs()["epoch"].to_list() == [0, 1, 2]
-    assert [event["event"] for event in tiny_run.events()][0] == "start"
+    assert next(event["event"] for event in tiny_run.events()) == "start"
     assert {"warmup_end", "close_mosaic", "end"} <= {event["event"] for event in tiny_run.events()}
     assert sorted(p.name for p in (tiny_run.path / "weights").iterdir()) == ["best.pt", "last.pt"]
     page = (tiny_run.path / "report.html").read_text()

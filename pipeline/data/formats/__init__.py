@@ -1,4 +1,4 @@
-"""Readers and writers: a reader turns one format on disk into raw rows for the intake; a writer a Dataset into files."""
+"""Readers turn one format on disk into raw rows for the intake; writers turn a Dataset into files."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Format: https://cocodataset.org/#format-data
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,10 +43,11 @@ def read_coco(path: Path) -> RawDataset:
     Raises:
         DataError: a file is not JSON or not COCO, a picture is missing or lies outside of the dataset's folder.
     """
+    path = Path(os.path.abspath(path))
     files = find_coco_files(path)
     if not files:
-        raise DataError(f"{path.absolute()}: no COCO file found (JSON with images, annotations and categories)")
-    root = path if path.is_dir() else path.parent
+        raise DataError(f"{path}: no COCO file found (JSON with images, annotations and categories)")
+    root = path if path.is_dir() else _above(path)
     documents = {file: _load(file) for file in files}
     names, class_ids = _classes(documents)
     images: list[dict[str, Any]] = []
@@ -57,9 +59,8 @@ def read_coco(path: Path) -> RawDataset:
         paths = {image_id: image["path"] for image_id, image in found.items()}
         for number, annotation in enumerate(document["annotations"]):
             row = _box(annotation, paths, class_ids)
-            source = (
-                f"{file.name}:annotation {annotation.get('id', number) if isinstance(annotation, dict) else number}"
-            )
+            known = annotation.get("id", number) if isinstance(annotation, dict) else number
+            source = f"{file.relative_to(root).as_posix()}:annotation {known}"
             if isinstance(row, str):
                 refused.append(f"{source}: {row}")
             else:
@@ -71,6 +72,11 @@ def read_coco(path: Path) -> RawDataset:
         root,
         refused=tuple(refused),
     )
+
+
+def _above(file: Path) -> Path:
+    """Return the folder that the pictures of a file named by itself lie in: beside it, or beside its annotations/."""
+    return file.parent.parent if file.parent.name == "annotations" else file.parent
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -113,14 +119,14 @@ def _images(file: Path, document: dict[str, Any], root: Path, split: str | None)
     names = {}
     for record in document["images"]:
         name = record.get("file_name") if isinstance(record, dict) else None
-        if not isinstance(name, str) or "id" not in record:
+        if not isinstance(name, str) or not isinstance(record.get("id"), int | float | str):
             raise DataError(f"{file}: a picture needs 'id' and 'file_name', found {record!r}")
         name = name.replace("\\", "/")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"{file}: the picture '{name}' lies outside of the dataset's folder; use relative names")
         if record["id"] in names:
             raise DataError(f"{file}: two pictures have the id {record['id']!r}")
-        names[record["id"]] = (name, record.get("width"), record.get("height"))
+        names[record["id"]] = (name, _side(record.get("width")), _side(record.get("height")))
     base = _picture_folder(file, root, split, [name for name, _, _ in names.values()])
     return {
         image_id: {
@@ -131,6 +137,11 @@ def _images(file: Path, document: dict[str, Any], root: Path, split: str | None)
         }
         for image_id, (name, w, h) in names.items()
     }
+
+
+def _side(stated: Any) -> int | None:
+    """Return a width or height as the file states it; nonsense counts as not stated, as the picture itself is asked."""
+    return int(stated) if isinstance(stated, int | float) and 0 < stated < 2**32 else None
 
 
 def _picture_folder(file: Path, root: Path, split: str | None, names: list[str]) -> Path:
@@ -144,7 +155,7 @@ def _picture_folder(file: Path, root: Path, split: str | None, names: list[str])
     best = min(missing, key=lambda place: missing[place])
     if missing[best] == 0:
         return best
-    absent = [str((best / name).absolute()) for name in names if not (best / name).is_file()]
+    absent = [str(best / name) for name in names if not (best / name).is_file()]
     tried = ", ".join(str(place) for place in missing)
     raise DataError(listed(f"{file}: {len(absent)} of {len(names)} pictures are missing (looked in {tried})", absent))
 
@@ -154,13 +165,13 @@ def _box(annotation: Any, paths: Mapping[Any, str], class_ids: Mapping[Any, int]
     if not isinstance(annotation, dict):
         return "not an object"
     image_id, category_id, bbox = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-    if image_id not in paths:
+    if not isinstance(image_id, int | float | str) or image_id not in paths:
         return f"image_id {image_id!r} is no picture of this file"
-    if category_id not in class_ids:
+    if not isinstance(category_id, int | float | str) or category_id not in class_ids:
         return f"category_id {category_id!r} is no category of this file"
     numbers = isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, int | float) for v in bbox)
-    if not numbers or bbox is None:
-        return f"bbox is {bbox!r}, expected [x, y, width, height]"
+    if not numbers or bbox is None or any(abs(value) > 1e15 for value in bbox if isinstance(value, int)):
+        return f"bbox is {str(bbox)[:100]}, expected [x, y, width, height]"
     x, y, width, height = (float(value) for value in bbox)
     return {
         "path": paths[image_id],

@@ -5,19 +5,19 @@ Format: https://docs.ultralytics.com/datasets/detect/
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from ...errors import DataError, UsageError
 from ...findings import Finding
-from ...yaml_source import read_yaml
-from ..dataset import Dataset
+from ...yaml_source import dump_yaml, read_yaml
+from ..dataset import SPLITS, Dataset
 from ..images import is_picture, listed
 from ..raw import RAW_BOXES_SCHEMA, RAW_IMAGES_SCHEMA, RawDataset
 
@@ -34,15 +34,16 @@ def find_data_yaml(path: Path) -> list[Path]:
     usual = [path / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (path / name).is_file()]
     if usual:
         return usual[:1]
-    others = sorted(file for file in path.glob("*.y*ml") if "\ntrain:" in "\n" + file.read_text("utf-8", "replace"))
-    return others[:1]
+    others = sorted(file for file in path.glob("*.y*ml") if file.is_file())
+    return [file for file in others if "\ntrain:" in "\n" + file.read_text("utf-8", "replace")][:1]
 
 
 def read_yolo(path: Path) -> RawDataset:
     """Read a YOLO dataset.
 
     Raises:
-        DataError: there is no data.yaml, its keys are wrong, a split's folder is missing or has no pictures.
+        DataError: there is no data.yaml, its keys are wrong, a split's folder is missing or has no pictures, or two
+            pictures share one label file.
     """
     files = find_data_yaml(path)
     if not files:
@@ -56,16 +57,16 @@ def read_yolo(path: Path) -> RawDataset:
             "and put the pictures in place yourself"
         )
     names = _names(file, values)
-    pictures = _pictures(file, values)
-    folder = file.parent.absolute()
+    pictures = [(split, picture, _label_file(picture)) for split, picture in _pictures(file, values)]
+    _refuse_shared_labels(pictures)
+    folder = _root(file, values, [picture for _, picture, _ in pictures])
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
     refused: list[str] = []
     unlabelled: list[str] = []
-    for split, picture in pictures:
+    for split, picture, label in pictures:
         key = _relative(picture, folder)
         images.append({"path": key, "split": split})
-        label = _label_file(picture)
         if label is None:
             unlabelled.append(key)
             continue
@@ -90,7 +91,7 @@ def read_yolo(path: Path) -> RawDataset:
 def _names(file: Path, values: Mapping[str, Any]) -> tuple[str, ...]:
     found = values.get("names")
     if isinstance(found, dict):
-        keys = [int(key) if str(key).isdigit() else key for key in found]
+        keys = [int(key) if str(key).isdecimal() else key for key in found]
         if sorted(keys, key=str) != sorted(range(len(keys)), key=str):
             raise DataError(
                 f"{file}: the numbers of `names` must run from 0 without gaps, found {sorted(found, key=str)}"
@@ -98,7 +99,7 @@ def _names(file: Path, values: Mapping[str, Any]) -> tuple[str, ...]:
         found = [value for _, value in sorted(zip(keys, found.values(), strict=True))]
     if not isinstance(found, list) or not found:
         raise DataError(f"{file}: the list of classes `names:` is missing; write for instance `names: [scratch, pit]`")
-    names = tuple(str(name).strip() for name in found)
+    names = tuple("" if name is None else str(name).strip() for name in found)
     if "" in names or len(set(names)) < len(names):
         raise DataError(f"{file}: `names` has an empty or repeated class: {', '.join(map(repr, names))}")
     if isinstance(values.get("nc"), int) and values["nc"] != len(names):
@@ -120,12 +121,39 @@ def _pictures(file: Path, values: Mapping[str, Any]) -> list[tuple[str, Path]]:
             found.extend((split, picture) for picture in pictures)
     if not found:
         raise DataError(f"{file}: no split is given; write at least `train: images/train`")
+    odd = [ascii(str(picture)) for _, picture in found if not _is_utf8(str(picture))]
+    if odd:
+        raise DataError(listed(f"{file}: names of pictures or folders are not UTF-8 text; rename them", odd))
     return found
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a file's name is text at all: the system allows any bytes, which Python keeps as lone surrogates."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _refuse_shared_labels(pictures: Sequence[tuple[str, Path, Path | None]]) -> None:
+    owner: dict[Path, Path] = {}
+    shared = [
+        f"{label}: of {owner[label].name} and {picture.name}"
+        for _, picture, label in pictures
+        if label is not None and owner.setdefault(label, picture) != picture
+    ]
+    if shared:
+        raise DataError(listed("label files stand for two pictures each; rename one of the two", shared))
+
+
+def _root(file: Path, values: Mapping[str, Any], pictures: Sequence[Path]) -> Path:
+    """Return the folder that paths count from: the data.yaml's, else `path:`, else the nearest above all pictures."""
+    folder = Path(os.path.abspath(file.parent))
+    common = Path(os.path.commonpath([picture.parent for picture in pictures]))
+    base = Path(os.path.normpath(folder / str(values.get("path") or ".")))
+    return next((place for place in (folder, base) if common.is_relative_to(place)), common)
 
 
 def _resolve(file: Path, values: Mapping[str, Any], key: str, item: str) -> Path:
     """Return where a split lies; `path:` counts from the data.yaml, never from a hidden setting."""
-    folder = file.parent.absolute()
+    folder = Path(os.path.abspath(file.parent))
     stripped = item.replace("\\", "/")
     while stripped.startswith("../"):  # Roboflow writes ../train/images for train/images
         stripped = stripped[3:]
@@ -181,7 +209,7 @@ def _row(line: str) -> dict[str, float] | str:
         class_id, cx, cy, width, height = (float(part) for part in parts)
     except ValueError:
         return f"'{line[:60]}' is not five numbers"
-    if max(cx, cy, width, height) > 2:
+    if any(math.isfinite(number) and number > 2 for number in (cx, cy, width, height)):
         return f"'{line[:60]}' looks like pixels; YOLO labels are fractions of the picture's width and height"
     return {
         "class_id": class_id,
@@ -215,16 +243,16 @@ def write_yolo(dataset: Dataset, folder: Path) -> Path:
     YOLO has no word for crowds: their boxes are left out.
 
     Raises:
-        UsageError: the folder exists and is not empty.
+        UsageError: the folder exists and is not empty, or is a file.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder}: not empty; choose another folder or remove it")
     rows: dict[int, list[str]] = {}
     sizes = {image_id: (w, h) for image_id, w, h in dataset.images.select("image_id", "width", "height").iter_rows()}
     boxes = dataset.boxes.filter(~pl.col("crowd")).select("image_id", "class_id", "x1", "y1", "x2", "y2")
     for image_id, class_id, x1, y1, x2, y2 in boxes.iter_rows():
         w, h = sizes[image_id]
-        centre = f"{(x1 + x2) / 2 / w:.9f} {(y1 + y2) / 2 / h:.9f} {(x2 - x1) / w:.9f} {(y2 - y1) / h:.9f}"
+        centre = f"{(x1 + x2) / 2 / w:.12f} {(y1 + y2) / 2 / h:.12f} {(x2 - x1) / w:.12f} {(y2 - y1) / h:.12f}"
         rows.setdefault(image_id, []).append(f"{class_id} {centre}\n")
     taken: set[str] = set()
     for image_id, path, split in dataset.images.select("image_id", "path", "split").iter_rows():
@@ -235,10 +263,12 @@ def write_yolo(dataset: Dataset, folder: Path) -> Path:
             place.parent.mkdir(parents=True, exist_ok=True)
         _link(dataset.picture_path(path).absolute(), picture)
         label.write_text("".join(rows.get(image_id, [])), "utf-8")
-    document: dict[str, Any] = {"path": ".", **{split: f"images/{split}" for split in dataset.splits or ("train",)}}
+    # No `path:`, so that the folders count from the data.yaml: Ultralytics takes "." for the working folder.
+    written = set(dataset.images["split"].fill_null("train"))
+    document: dict[str, Any] = {split: f"images/{split}" for split in SPLITS if split in written}
     document["names"] = dict(enumerate(dataset.names))
     target = folder / "data.yaml"
-    target.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
+    target.write_text(dump_yaml(document), "utf-8")
     return target
 
 
@@ -247,11 +277,12 @@ def _free_name(path: str, split: str, taken: set[str]) -> str:
 
     A folder named `images` inside it would send Ultralytics to the wrong label file, so it is left out.
     """
-    parts = [part for part in Path(path).with_suffix("").parts if part not in {"images", "labels", "/", "..", split}]
-    name, number = "/".join([split, *parts]), 1
+    folders = [part for part in Path(path).parent.parts if part not in {"images", "labels", "/", "..", split}]
+    wanted = "/".join([split, *folders, Path(path).stem])
+    name, number = wanted, 1
     while name in taken:
         number += 1
-        name = "/".join([split, *parts]) + f"-{number}"
+        name = f"{wanted}-{number}"
     taken.add(name)
     return name
 

@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +51,9 @@ DEMOS: dict[str, DemoKind] = {
         size=256,
         counts={"train": 240, "val": 60, "test": 60},
         about=(
-            "Brushed sheet steel under uneven light, with 0 to 5 defects in a picture: scratches (thin and long, bright or "
-            "dark), pits (small round holes), inclusions (dark ragged slag) and patches (wide stains, rust and scale). "
-            "About one defect in seven is faint on purpose, and about one picture in eight has none."
+            "Brushed sheet steel under uneven light, with 0 to 5 defects in a picture: scratches (thin and long, "
+            "bright or dark), pits (small round holes), inclusions (dark ragged slag) and patches (wide stains, rust "
+            "and scale). About one defect in seven is faint on purpose, and about one picture in eight has none."
         ),
     ),
     "field": DemoKind(
@@ -62,9 +62,10 @@ DEMOS: dict[str, DemoKind] = {
         size=320,
         counts={"train": 160, "val": 40, "test": 40},
         about=(
-            "Soil seen from above with rows of a young beet-like crop and with weeds between them, at several stages of "
-            "growth; leaves overlap and throw shadows. A plant that is partly covered by another keeps the box of its "
-            "whole extent. About one picture in twelve shows bare soil."
+            "Soil seen from above with rows of a young beet-like crop and with weeds between them (grasses, toothed "
+            "rosettes and small-leaved plants), at several stages of growth; leaves overlap and throw shadows. A plant "
+            "that is partly covered by another keeps the box of its whole extent inside the picture. About one picture "
+            "in twelve shows bare soil."
         ),
     ),
 }
@@ -103,7 +104,8 @@ def make_demo(
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder))
         try:
-            tallies = {split: _write_split(kind, staging, split, seed, size, n) for split, n in counts.items()}
+            with _one_thread():
+                tallies = {split: _write_split(kind, staging, split, seed, size, n) for split, n in counts.items()}
             (staging / "card.md").write_text(_card(kind, seed, size, tallies), encoding="utf-8")
             (staging / "data.yaml").write_text(_data_yaml(kind, demo, counts), encoding="utf-8")
             # Only whole folders arrive under their final names, and data.yaml after all of them.
@@ -118,7 +120,9 @@ def make_demo(
 
 def demo_picture(kind: str, split: str, index: int, *, seed: int = 0, size: int | None = None) -> Picture:
     """Return picture number `index` (from 1) of a split of a demo set, as `make_demo` draws it."""
-    demo, size, _ = _checked(kind, seed, size, {split: index})
+    demo, size, _ = _checked(kind, seed, size, {split: 1})
+    if index < 1:
+        raise UsageError(f"the pictures of a demo set are numbered from 1, so there is none with the number {index}")
     rng = np.random.default_rng([seed, zlib.crc32(kind.encode()), SPLITS.index(split), index])
     return demo.draw(rng, size)
 
@@ -165,6 +169,17 @@ class _Tally:
     boxes: tuple[int, ...]  # per class
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep OpenCV to one thread meanwhile: sharing out pictures this small takes longer than drawing them."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 def _write_split(kind: str, root: Path, split: str, seed: int, size: int, count: int) -> _Tally:
     images, labels = root / "images" / split, root / "labels" / split
     images.mkdir(parents=True)
@@ -180,9 +195,7 @@ def _write_split(kind: str, root: Path, split: str, seed: int, size: int, count:
         (labels / f"{name}.txt").write_bytes(_label_lines(picture).encode())
         return picture.class_ids
 
-    # Drawing is numpy and OpenCV nearly all the way, which let other threads run meanwhile.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        drawn = list(pool.map(write, range(1, count + 1)))
+    drawn = [write(index) for index in range(1, count + 1)]
     per_class = np.bincount(np.concatenate(drawn), minlength=len(DEMOS[kind].names))
     return _Tally(count, sum(len(class_ids) == 0 for class_ids in drawn), tuple(per_class.tolist()))
 
@@ -215,9 +228,7 @@ def _card(kind: str, seed: int, size: int, tallies: Mapping[str, _Tally]) -> str
         table.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     changed = "" if size == demo.size else f" size={size}"
     changed += "" if seed == 0 else f" seed={seed}"
-    return _CARD.format(
-        kind=kind, about=demo.about, table="\n".join(table), seed=seed, size=size, changed=changed
-    )
+    return _CARD.format(kind=kind, about=demo.about, table="\n".join(table), seed=seed, size=size, changed=changed)
 
 
 _CARD = """# Demo set: {kind}
@@ -228,21 +239,22 @@ _CARD = """# Demo set: {kind}
 
 ## How it was made
 
-`tuneup demo {kind} DIR{changed}` (seed {seed}, {size} × {size} pixels, JPEG). The same command gives the same files under the same
-versions of numpy and OpenCV. Each box is the tight box of the pixels that the object's own mask covers inside the picture;
-nobody labelled anything by hand.
+    tuneup demo {kind} DIR{changed}
+
+Seed {seed}, {size} × {size} pixels, JPEG. The same command gives the same files under the same versions of numpy and
+OpenCV. Each box is the tight box of the pixels that the object's own mask covers inside the picture; nobody labelled
+anything by hand.
 
 ## What is in it
 
 {table}
 
-Columns after `empty` count boxes.
+The columns after `empty` count boxes.
 
 ## Limits
 
 - It is for trying out the pipeline: whether it runs, learns and reports on this machine.
 - A score on it says nothing about your own pictures.
-- The splits are drawn from one and the same program, so that the test split is as like the training split as can be; real
-  pictures never are.
-- Labels are exact. Real labels are not, and no check of label quality is put to the test by this set.
+- One program drew all splits, so the test split is as like the training split as can be. Real pictures never are.
+- The labels are exact. Real labels are not, and this set puts no check of label quality to the test.
 """

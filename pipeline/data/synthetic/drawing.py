@@ -7,6 +7,7 @@ visible is known, and its box is that of the very pixels that reach the picture.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -124,27 +125,35 @@ def resized(grid: FloatArray, height: int, width: int) -> FloatArray:
 
 def blurred(grid: FloatArray, sigma_x: float, sigma_y: float | None = None) -> FloatArray:
     """Return `grid` under a Gaussian of the given sigmas in pixels."""
-    return np.asarray(
-        cv2.GaussianBlur(grid, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y or sigma_x), dtype=np.float32
-    )
+    return np.asarray(cv2.GaussianBlur(grid, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y or sigma_x), dtype=np.float32)
 
 
 def white_noise(rng: np.random.Generator, height: int, width: int) -> FloatArray:
-    """Return normal noise `[height, width]` with standard deviation 1."""
-    return rng.standard_normal((height, width), dtype=np.float32)
+    """Return noise `[height, width]` with mean 0 and standard deviation 1.
+
+    The sum of two random bytes is near enough to normal for a picture, and several times quicker to draw.
+    """
+    count = height * width
+    grains = np.frombuffer(rng.bytes(2 * count), np.uint8).astype(np.float32)
+    noise = grains[:count]
+    noise += grains[count:]
+    noise -= 255
+    noise *= np.float32(1 / 104.51)
+    return np.asarray(noise.reshape(height, width))
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> FloatArray:
     """Return noise `[height, width]` that varies over about `cell` pixels, standard deviation about 1."""
-    rows, columns = math.ceil(height / cell) + 3, math.ceil(width / cell) + 3
+    if cell >= 16:  # slow enough to be worked out at a quarter of the resolution
+        return resized(smooth_noise(rng, -(-height // 4), -(-width // 4), cell / 4), height, width)
+    rows, columns = math.ceil(height / cell) + 1, math.ceil(width / cell) + 1
     grid = resized(white_noise(rng, rows, columns), round(rows * cell), round(columns * cell))
-    top, left = rng.integers(0, round(cell) + 1, 2)
-    return grid[top : top + height, left : left + width] * np.float32(1.25)
+    top = rng.integers(0, len(grid) - height + 1)
+    left = rng.integers(0, grid.shape[1] - width + 1)
+    return np.asarray(grid[top : top + height, left : left + width] * np.float32(1.25))
 
 
-def fractal_noise(
-    rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 3
-) -> FloatArray:
+def fractal_noise(rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 3) -> FloatArray:
     """Return noise `[height, width]` summed over `octaves` scales from `cell` pixels down, deviation about 1."""
     total = np.zeros((height, width), np.float32)
     power = 0.0
@@ -152,7 +161,12 @@ def fractal_noise(
         gain = 0.55**octave
         total += np.float32(gain) * smooth_noise(rng, height, width, max(cell / 2**octave, 1.0))
         power += gain**2
-    return total / np.float32(math.sqrt(power))
+    return np.asarray(total / np.float32(math.sqrt(power)))
+
+
+def coloured(grey: FloatArray, colour: Sequence[float]) -> FloatArray:
+    """Return `grey` `[h, w]` times a colour, `[h, w, 3]`; numpy takes ten times as long over an axis of three."""
+    return np.asarray(cv2.merge([grey * np.float32(part) for part in colour]), dtype=np.float32)
 
 
 def soft_step(values: FloatArray) -> FloatArray:
@@ -162,15 +176,12 @@ def soft_step(values: FloatArray) -> FloatArray:
 
 
 def centred_grid(side: int) -> tuple[FloatArray, FloatArray]:
-    """Return x and y `[side, side]` in pixels from the middle of a square sprite."""
+    """Return x `[1, side]` and y `[side, 1]` in pixels from the middle of a square sprite."""
     axis = np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2)
-    x, y = np.meshgrid(axis, axis)
-    return x, y
+    return axis[None, :], axis[:, None]
 
 
-def blob_depth(
-    rng: np.random.Generator, length: float, width: float, angle: float, roughness: float
-) -> FloatArray:
+def blob_depth(rng: np.random.Generator, length: float, width: float, angle: float, roughness: float) -> FloatArray:
     """Return how deep each pixel lies inside an irregular blob: 1 in the middle, 0 at its outline, below 0 outside.
 
     Args:
@@ -193,7 +204,7 @@ def blob_depth(
 
 
 def _without_islets(depth: FloatArray) -> FloatArray:
-    """Return `depth` with all but its largest part sunk: a crumb far out would stretch the box that a person would draw."""
+    """Return `depth` with all but its largest part sunk: a crumb far out would stretch the box beyond what one sees."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((depth > 0).astype(np.uint8), connectivity=4)
     if count <= 2:
         return depth

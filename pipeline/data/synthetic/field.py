@@ -20,6 +20,7 @@ from .drawing import (
     Placement,
     blurred,
     centred_grid,
+    coloured,
     fractal_noise,
     paint_over,
     picture_of,
@@ -36,7 +37,7 @@ _DRAWN_AT = 320  # the picture size that the lengths in this file are meant for
 _BARE = 0.08  # share of the pictures without plants
 _LEAST_VISIBLE = 0.45  # a plant of which less shows between the leaves of others is left out
 # Blue, green, red of dry soil: loam, silt, peat, clay.
-_SOILS = ((0.25, 0.34, 0.44), (0.37, 0.43, 0.48), (0.19, 0.22, 0.26), (0.22, 0.31, 0.47))
+_SOILS = ((0.26, 0.335, 0.42), (0.37, 0.42, 0.465), (0.19, 0.22, 0.255), (0.24, 0.31, 0.42))
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ def field_picture(rng: np.random.Generator, size: int) -> Picture:
     return picture_of(_through_camera(rng, image), [(class_id, placement) for class_id, placement, _ in shown])
 
 
-def _not_hidden(
-    placed: list[tuple[int, Placement, FloatArray]], size: int
-) -> list[tuple[int, Placement, FloatArray]]:
+def _not_hidden(placed: list[tuple[int, Placement, FloatArray]], size: int) -> list[tuple[int, Placement, FloatArray]]:
     """Return the plants, in their order, without those that the ones above them cover almost whole."""
     covered = np.zeros((size, size), bool)
     kept = []
@@ -92,10 +91,10 @@ def _not_hidden(
 def _spots(rng: np.random.Generator, size: int, rows: float) -> list[_Spot]:
     """Return rows of crop at one stage of growth, and weeds wherever there is room."""
     scale = size / _DRAWN_AT
-    across = rng.uniform(20, 84) * scale
+    across = rng.uniform(28, 104) * scale
     spots = list(_row_spots(rng, size, rows, across))
-    for _ in range(min(int(rng.poisson(5.5)), 16)):
-        width = rng.uniform(13, 22 + 0.45 * across / scale) * scale
+    for _ in range(min(int(rng.poisson(4.8)), 16)):
+        width = rng.uniform(16, 26 + 0.45 * across / scale) * scale
         for _ in range(8):
             x, y = rng.uniform(-0.03 * size, 1.03 * size, 2)
             if all(math.hypot(x - s.x, y - s.y) > 0.36 * (s.across + width) for s in spots):
@@ -106,8 +105,8 @@ def _spots(rng: np.random.Generator, size: int, rows: float) -> list[_Spot]:
 
 def _row_spots(rng: np.random.Generator, size: int, rows: float, across: float) -> Iterator[_Spot]:
     scale = size / _DRAWN_AT
-    apart = max(rng.uniform(78, 150) * scale, 1.15 * across)
-    step = max(rng.uniform(0.85, 1.5) * across, 34 * scale)
+    apart = max(rng.uniform(104, 176) * scale, 1.2 * across)
+    step = max(rng.uniform(0.7, 1.5) * across, 54 * scale)
     along = np.array([math.cos(rows), math.sin(rows)])
     over = np.array([-along[1], along[0]])
     reach = math.ceil(0.75 * size / apart) + 1
@@ -119,7 +118,7 @@ def _row_spots(rng: np.random.Generator, size: int, rows: float, across: float) 
             x, y = size / 2 + along * position + over * (row * apart + phase + rng.normal(0, 0.03) * apart)
             width = across * rng.uniform(0.72, 1.15)
             # A tenth of the seeds did not come up.
-            near = -width / 2 < x < size + width / 2 and -width / 2 < y < size + width / 2
+            near = -0.3 * width < min(x, y) and max(x, y) < size + 0.3 * width
             if rng.random() > 0.1 and near:
                 yield _Spot(0, float(x), float(y), float(width))
 
@@ -133,17 +132,20 @@ def _soil(rng: np.random.Generator, size: int, sun: Sun, rows: float) -> FloatAr
     height = _relief(rng, size, rows)
     slope_y, slope_x = np.gradient(height)
     lit = -(slope_x * math.cos(sun.bearing) + slope_y * math.sin(sun.bearing))
-    shade = 1 + (0.35 + 0.45 * sun.strength) * np.tanh(lit * scale * 1.1) + 0.1 * np.clip(height, -2, 2)
-    damp = soft_step(0.5 + 0.55 * fractal_noise(rng, size, size, size / 2.5, 4) + rng.normal(0, 0.5))
-    shade = shade * (1 - rng.uniform(0.15, 0.4) * damp)
-    dry = np.array(_SOILS[rng.integers(len(_SOILS))], np.float32) * rng.normal(1, 0.05, 3)
-    dry = dry * rng.uniform(0.85, 1.2)
-    hue = np.float32(0.03) * fractal_noise(rng, size, size, size / 8, 4)
-    image = (shade[..., None] * dry * (1 + hue[..., None] * np.array([-1.0, 0.0, 1.0]))).astype(np.float32)
+    shade = 1 + (0.2 + 0.35 * sun.strength) * np.tanh(lit * scale * 1.1) + 0.16 * np.clip(height, -2, 1.5)
+    crumbs = blurred(white_noise(rng, size, size), 0.8 * scale)
+    shade += np.float32(rng.uniform(0.15, 0.4)) * crumbs
+    damp = soft_step(0.5 + 0.5 * fractal_noise(rng, size, size, size / 2.5, 4) + float(rng.normal(0, 0.5)))
+    shade *= 1 - float(rng.uniform(0.1, 0.32)) * damp
+    dry = np.array(_SOILS[rng.integers(len(_SOILS))]) * rng.uniform(0.85, 1.2)
+    hue = np.float32(0.02) * fractal_noise(rng, size, size, size / 8, 3)
+    image = coloured(shade, dry.tolist())
+    image[..., 0] *= 1 - hue
+    image[..., 2] *= 1 + hue
     _scatter_stones(rng, image, sun, scale)
     if rng.random() < 0.5:
         _scatter_straw(rng, image, scale)
-    return image
+    return np.asarray(image)
 
 
 def _relief(rng: np.random.Generator, size: int, rows: float) -> FloatArray:
@@ -163,19 +165,22 @@ def _relief(rng: np.random.Generator, size: int, rows: float) -> FloatArray:
 
 def _scatter_stones(rng: np.random.Generator, image: FloatArray, sun: Sun, scale: float) -> None:
     for _ in range(int(rng.poisson(7))):
-        across = rng.gamma(2.0, 2.0) * scale + 2
+        across = min(rng.gamma(2.0, 2.0) * scale + 2, len(image) / 8)
         side = math.ceil(across) + 6
         x0, y0 = rng.integers(0, len(image) - side, 2)
         x, y = centred_grid(side)
         turn, flat = rng.uniform(0, np.pi), rng.uniform(0.55, 0.95)
         u, v = x * math.cos(turn) + y * math.sin(turn), (y * math.cos(turn) - x * math.sin(turn)) / flat
-        radius = np.hypot(u, v) / (across / 2) + 0.1 * smooth_noise(rng, side, side, max(across / 2.5, 1.5))
+        dents = smooth_noise(rng, side, side, max(across / 2.5, 1.5))
+        radius: FloatArray = np.hypot(u, v) / np.float32(across / 2) + np.float32(0.1) * dents
         towards = (x * math.cos(sun.bearing) + y * math.sin(sun.bearing)) / across
         window = image[y0 : y0 + side, x0 : x0 + side]
-        beyond = soft_step(1.35 - np.hypot(x + towards, y + towards) / (across / 2))
-        window *= 1 - 0.3 * sun.strength * beyond[..., None]
+        away = 0.3 * across
+        x, y = x + away * math.cos(sun.bearing), y + away * math.sin(sun.bearing)
+        gap: FloatArray = np.hypot(x, y) / np.float32(across / 2)
+        window *= 1 - 0.35 * sun.strength * soft_step(1.3 - gap)[..., None]
         grey = rng.uniform(0.35, 0.62) * np.array([0.92, 0.97, 1.0]) * (1 + 0.55 * towards[..., None])
-        opacity = soft_step((1.0 - radius) * across / 3 + 0.3)[..., None]
+        opacity = soft_step((1 - radius) * np.float32(across / 3) + np.float32(0.3))[..., None]
         window += (opacity * (grey - window)).astype(np.float32)
 
 
@@ -188,15 +193,16 @@ def _scatter_straw(rng: np.random.Generator, image: FloatArray, scale: float) ->
         end = start + length * np.array([math.cos(angle), math.sin(angle)])
         ends: NDArray[np.int32] = np.round(np.stack([start, end]) * 16).astype(np.int32)
         cv2.polylines(mask, [ends], False, int(rng.integers(120, 230)), 1, cv2.LINE_AA, 4)
-    opacity = mask[..., None].astype(np.float32) / 255
-    image += opacity * (np.array([0.36, 0.52, 0.6], np.float32) * rng.uniform(0.8, 1.1) - image).astype(np.float32)
+    straw = np.array([0.36, 0.52, 0.6], np.float32) * np.float32(rng.uniform(0.8, 1.1))
+    hit = mask > 0
+    image[hit] += (mask[hit] * np.float32(1 / 255))[:, None] * (straw - image[hit])
 
 
 def _through_camera(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """Return the picture as a camera sees it: drifting light, white balance, slight blur and noise."""
     size = len(image)
-    cloud = 1 + rng.uniform(0.02, 0.14) * smooth_noise(rng, size, size, size / 1.5)
-    balance = rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.03, 3))
-    seen = blurred((image * cloud[..., None] * balance).astype(np.float32), rng.uniform(0.4, 0.75))
+    cloud = 1 + np.float32(rng.uniform(0.02, 0.14)) * smooth_noise(rng, size, size, size / 1.5)
+    balance = rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.018, 3))
+    seen = blurred(image * coloured(cloud, balance.tolist()), rng.uniform(0.4, 0.75))
     noise = white_noise(rng, size, size * 3).reshape(size, size, 3)
     return np.asarray(seen + np.float32(rng.uniform(0.006, 0.018)) * noise, dtype=np.float32)

@@ -21,6 +21,7 @@ from .drawing import (
     blob_depth,
     blurred,
     centred_grid,
+    coloured,
     fractal_noise,
     paint_over,
     picture_of,
@@ -36,6 +37,7 @@ _DRAWN_AT = 256  # the picture size that the lengths in this file are meant for
 _SHARES = (0.28, 0.28, 0.23, 0.21)  # how often each class is drawn
 _COUNTS = (0.13, 0.18, 0.24, 0.21, 0.15, 0.09)  # chance of 0, 1, ... 5 defects in a picture
 _ORDER = (3, 2, 1, 0)  # patches lie lowest, scratches on top
+_GREY = (1.0, 1.0, 1.0)
 _TRIES = 12  # places tried for a defect before it is left out
 
 
@@ -91,14 +93,13 @@ def _bare_sheet(rng: np.random.Generator, size: int) -> _Sheet:
     texture = _brushing(rng, size, rolling)
     mottle = fractal_noise(rng, size, size, size / 4, 3)
     grey = light * (1 + texture + np.float32(rng.uniform(0.01, 0.035)) * mottle)
-    tint = np.array([1.0 + rng.normal(0.01, 0.02), 1.0, 1.0 + rng.normal(0, 0.02)], np.float32)
-    return _Sheet(grey[..., None] * tint, light, float(rolling), float(lamp), size / _DRAWN_AT)
+    tint = (1 + rng.normal(0.01, 0.02), 1.0, 1 + rng.normal(0, 0.02))
+    return _Sheet(coloured(grey, tint), light, float(rolling), float(lamp), size / _DRAWN_AT)
 
 
 def _light(rng: np.random.Generator, size: int, rolling: float, lamp: float) -> FloatArray:
-    """Return the slow light: a gradient towards the lamp and the sheen band that brushed metal shows across its grain."""
-    x, y = centred_grid(size)
-    x, y = x / size, y / size
+    """Return the slow light: a gradient towards the lamp, and the sheen that brushed metal shows across its grain."""
+    x, y = (axis / size for axis in centred_grid(size))
     slope = rng.uniform(0.05, 0.35)
     light = 1 + slope * (x * math.cos(lamp) + y * math.sin(lamp)) - rng.uniform(0, 0.35) * (x * x + y * y)
     along = x * math.cos(rolling) + y * math.sin(rolling)
@@ -108,16 +109,15 @@ def _light(rng: np.random.Generator, size: int, rolling: float, lamp: float) -> 
 
 
 def _brushing(rng: np.random.Generator, size: int, rolling: float) -> FloatArray:
-    """Return the grain, `[size, size]` around 0: streaks of several lengths along the rolling direction, and roll bands."""
+    """Return the grain, `[size, size]` around 0: streaks of several lengths along the rolling, and roll bands."""
     side = math.ceil(size * 1.45)
-    grain = np.zeros((side, side), np.float32)
+    streaky = np.zeros((side, side), np.float32)
     for length, weight in ((0.6, 0.5), (0.2, 0.6), (0.04, 0.45)):
         reach = (math.ceil(length * size), 1)
         streaks = cv2.blur(cv2.blur(white_noise(rng, side, side), reach), reach)
-        grain += np.float32(weight) * streaks / streaks.std()
-    grain = blurred(grain, 0.4, 0.5)
+        streaky += np.float32(weight) * streaks / streaks.std()
     bands = smooth_noise(rng, side, 1, size / 9) + 0.6 * smooth_noise(rng, side, 1, size / 40)
-    grain = rng.uniform(0.02, 0.05) * grain + rng.uniform(0.005, 0.035) * bands
+    grain = rng.uniform(0.02, 0.05) * blurred(streaky, 0.4, 0.5) + rng.uniform(0.005, 0.035) * bands
     turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), -math.degrees(rolling), 1.0)
     turn[:, 2] -= (side - size) / 2
     turned = cv2.warpAffine(grain.astype(np.float32), turn, (size, size), flags=cv2.INTER_LINEAR)
@@ -138,10 +138,6 @@ def _through_camera(rng: np.random.Generator, sheet: _Sheet) -> FloatArray:
 def _strength(rng: np.random.Generator) -> float:
     """Return how plainly a defect shows: mostly near 1, now and then faint."""
     return float(rng.uniform(0.45, 0.7) if rng.random() < 0.15 else rng.uniform(0.75, 1.0))
-
-
-def _grey(factor: FloatArray, tint: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> FloatArray:
-    return np.asarray(factor[..., None] * np.array(tint, np.float32), dtype=np.float32)
 
 
 def _scratch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
@@ -169,7 +165,7 @@ def _scratch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     along = np.clip((x * math.cos(angle) + y * math.sin(angle)) / length + 0.5, 0, 1)
     chatter = 0.8 + 0.2 * smooth_noise(rng, side, side, max(3 * sheet.scale, 2.0))
     opacity = groove * np.clip(np.interp(along, t, pressure) * chatter, 0.3, 1)
-    return Sprite(opacity.astype(np.float32), _grey(np.broadcast_to(factor, opacity.shape)))
+    return Sprite(opacity.astype(np.float32), coloured(np.broadcast_to(factor, opacity.shape), _GREY))
 
 
 def _bent_line(rng: np.random.Generator, length: float, angle: float) -> np.ndarray:
@@ -192,7 +188,8 @@ def _stroke(line: np.ndarray, widths: np.ndarray, side: int) -> FloatArray:
     points = np.round((outline + side / 2) * fine * 16 - 8).astype(np.int32)
     mask = np.zeros((side * fine, side * fine), np.uint8)
     cv2.fillPoly(mask, [points], 255, lineType=cv2.LINE_8, shift=4)
-    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32) / 255
+    coverage = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(coverage * np.float32(1 / 255))
 
 
 def _pit(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
@@ -205,7 +202,7 @@ def _pit(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     rim = np.where(towards < 0, 1.1 - 0.75 * towards, 1.0 - 0.35 * towards)
     factor = rim + soft_step((depth - 0.02) / 0.45) * (floor - rim)
     opacity = soft_step((depth + 0.12) * (across / 2) / 2.0) * np.float32(_strength(rng))
-    return Sprite(opacity, _grey(np.clip(factor, 0.15, 1.8)))
+    return Sprite(opacity, coloured(np.clip(factor, 0.15, 1.8), _GREY))
 
 
 def _inclusion(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
@@ -221,7 +218,7 @@ def _inclusion(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     holes = 1 - 0.45 * soft_step((grain - 1.2) * 2)
     opacity = edge * holes * np.float32(_strength(rng))
     tint = (float(rng.uniform(0.88, 1.0)), 0.97, 1.0)
-    return Sprite(opacity.astype(np.float32), _grey(np.clip(factor, 0.05, 0.8), tint))
+    return Sprite(opacity.astype(np.float32), coloured(np.clip(factor, 0.05, 0.8), tint))
 
 
 def _patch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
@@ -232,15 +229,16 @@ def _patch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     mottle = fractal_noise(rng, side, side, 11 * sheet.scale, 4)
     shore = np.exp(-(((depth - 0.12) / 0.14) ** 2))
     if rng.random() < 0.3:  # bare or limed metal, lighter than its surroundings
-        factor, tint = rng.uniform(1.3, 1.45) + 0.05 * mottle - 0.06 * shore, (1.0, 1.0, 1.0)
+        factor, tint = rng.uniform(1.25, 1.4) + 0.03 * mottle - 0.05 * shore, (1.0, 1.0, 1.0)
+        haze = 0.06
     else:
         factor = rng.uniform(0.5, 0.68) + 0.08 * mottle - 0.1 * shore
-        rust = rng.uniform(0, 0.16)
+        rust, haze = rng.uniform(0, 0.16), 0.1
         tint = (float(1 - 1.4 * rust), float(1 - 0.4 * rust), float(1 + 0.6 * rust))
     edge = soft_step(depth * (length / 2) / (rng.uniform(3, 9) * sheet.scale))
-    cover = np.clip(0.78 + 0.1 * mottle, 0.45, 0.95)
+    cover = np.clip(0.76 + haze * mottle, 0.45, 0.95)
     opacity = edge * cover * np.float32(_strength(rng))
-    return Sprite(opacity.astype(np.float32), _grey(np.clip(factor, 0.2, 1.8), tint))
+    return Sprite(opacity.astype(np.float32), coloured(np.clip(factor, 0.2, 1.8), tint))
 
 
 _DRAW: tuple[Callable[[np.random.Generator, _Sheet], Sprite], ...] = (_scratch, _pit, _inclusion, _patch)

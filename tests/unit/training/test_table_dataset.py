@@ -49,7 +49,7 @@ def test_a_wide_picture_keeps_its_shape_and_its_boxes(tmp_path: Path, tiny_data:
     )
     boxes = base.boxes.head(1).with_columns(image_id=images["image_id"], x1=50.0, y1=10.0, x2=150.0, y2=30.0)
     loaded = loader_set(Dataset(base.names, images, boxes, tmp_path))
-    resized, original, now = loaded.load_image(0)
+    _, original, now = loaded.load_image(0)
     assert (original, now) == ((40, 200), (13, 64))
     sample = loaded[0]
     cx, cy, w, h = sample["bboxes"].numpy()[0] * 64
@@ -92,7 +92,7 @@ def test_pictures_are_the_same_with_and_without_memory(
 def test_a_picture_that_vanished_is_named(tiny_data: Path) -> None:
     dataset = read_dataset(tiny_data).dataset.split("train")
     moved = Dataset(dataset.names, dataset.images, dataset.boxes, Path("/nowhere"))
-    with pytest.raises(DataError, match="/nowhere/images/train/train_000.png"):
+    with pytest.raises(DataError, match=r"/nowhere/images/train/train_000\.png"):
         loader_set(moved).load_image(0)
 
 

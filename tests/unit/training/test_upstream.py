@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[Callable[..., Any], str]] = {
     "BaseTrainer._handle_nan_recovery": (BaseTrainer._handle_nan_recovery, "e465d82576a3bc80"),
     "BaseTrainer._setup_train": (BaseTrainer._setup_train, "aecd0c111afe4314"),
     "BaseTrainer.build_dataset": (BaseTrainer.build_dataset, "2b7d63f6d3480e37"),
+    "BaseTrainer.build_optimizer": (BaseTrainer.build_optimizer, "108f7055e6005628"),
     "BaseTrainer.final_eval": (BaseTrainer.final_eval, "398e74e935f34789"),
     "BaseTrainer.get_dataset": (BaseTrainer.get_dataset, "611e9c8ae89f060e"),
     "BaseTrainer.optimizer_step": (BaseTrainer.optimizer_step, "bec16cbc552a8f2d"),

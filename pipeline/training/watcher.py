@@ -1,0 +1,27 @@
+"""Following a training from outside, and asking it to stop."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..runs import Run
+
+
+class Watcher(Protocol):
+    """Someone who follows a training: the terminal, the report, a logger. Called on rank 0 only."""
+
+    def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
+        """Training begins or goes on; `batches` per epoch."""
+
+    def on_batch(self, epoch: int, batch: int) -> None:
+        """A batch was back-propagated."""
+
+    def on_steps(self, records: list[dict[str, Any]]) -> None:
+        """Optimiser steps were taken; the records of `steps.jsonl`."""
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """An epoch was trained and validated; the record of `epochs.jsonl`."""
+
+
+class StopRequested(Exception):
+    """Raised between two batches when somebody asked the training to stop."""
