@@ -122,17 +122,16 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """`state` (running, complete, interrupted, failed), `reason`, `started`, `seconds`, `epochs_done`, ...
+        """`state` (running, complete, interrupted, failed), `reason`, `started`, `seconds`, `epochs_done`, ..."""
+        return dict(read_json(self.path / "state.json", {}))
 
-        A file that cannot be read gives the state `damaged` and the reason, so that one such run hides no others.
-        """
+    @property
+    def condition(self) -> dict[str, Any]:
+        """The state, or `damaged` and why where `state.json` cannot be read, so that one such run hides no others."""
         try:
-            return self._read_state()
+            return self.state
         except RunError as error:
             return {"state": "damaged", "reason": str(error)}
-
-    def _read_state(self) -> dict[str, Any]:
-        return dict(read_json(self.path / "state.json", {}))
 
     def update_state(self, **changes: Any) -> None:
         """Change some fields of `state.json`.
@@ -140,7 +139,7 @@ class Run:
         Raises:
             RunError: the file is damaged, the disk is full or not writable.
         """
-        write_json(self.path / "state.json", {**self._read_state(), **changes, "updated": now()})
+        write_json(self.path / "state.json", {**self.state, **changes, "updated": now()})
 
     def is_being_trained(self) -> bool:
         """Whether another process on this machine, the one that `state.json` names, is training this run.
@@ -148,7 +147,7 @@ class Run:
         Raises:
             RunError: `state.json` is damaged, so that nobody can know.
         """
-        state = self._read_state()
+        state = self.state
         pid = state.get("pid")
         if state.get("state") != "running" or not isinstance(pid, int) or state.get("host") != platform.node():
             return False
@@ -290,9 +289,9 @@ def _table(records: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def list_runs(folder: Path) -> list[Run]:
-    """Return the runs of a folder, newest first.
+    """Return the runs of a folder, newest first; those whose state cannot be read come last.
 
     The folders themselves are the index: it cannot disagree with them, whatever was killed, moved or deleted.
     """
     runs = [Run(path.parent) for path in folder.glob("*/config.yaml")]
-    return sorted(runs, key=lambda run: str(run.state.get("started", "")), reverse=True)
+    return sorted(runs, key=lambda run: str(run.condition.get("started", "")), reverse=True)

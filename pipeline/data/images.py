@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,12 +35,12 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             width, height = _stored_size(picture)
-            turned = picture.getexif().get(_ORIENTATION, 1) in {5, 6, 7, 8}
+            turned = _orientation(path, picture) in {5, 6, 7, 8}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: too large to be opened safely ({error}); cut it into smaller pictures") from error
-    except (ImportError, OSError, ValueError, SyntaxError) as error:  # ImportError: Ultralytics wants pi_heif for these
+    except Exception as error:  # Pillow raises anything for a damaged header, Ultralytics' patch of it even ImportError
         empty = path.is_file() and path.stat().st_size == 0
         why = "the file is empty" if empty else getattr(error, "strerror", None) or "not a picture that can be read"
         raise DataError(f"{path}: {why}; remove it or save it again") from error
@@ -50,6 +52,31 @@ def _stored_size(picture: Image.Image) -> tuple[int, int]:
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         return int(picture.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(picture.tag_v2[TiffImagePlugin.IMAGELENGTH])
     return picture.size
+
+
+def _orientation(path: Path, picture: Image.Image) -> int:
+    """Return what OpenCV goes by: EXIF alone. Pillow's `getexif` counts XMP as well, and decodes a whole PNG for it."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return int(picture.tag_v2.get(_ORIENTATION, 1))
+    content = _png_exif(path) if picture.format == "PNG" else picture.info.get("exif", b"")
+    exif = Image.Exif()
+    try:
+        exif.load(content)
+        return int(exif.get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF raises anything, and turns nothing
+        return 1
+
+
+def _png_exif(path: Path) -> bytes:
+    """Return the content of the chunk eXIf, which may stand before or behind the pixels."""
+    with path.open("rb") as file:
+        file.seek(len(b"\x89PNG\r\n\x1a\n"))
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return file.read(length)
+            file.seek(length + len(b"CRC."), os.SEEK_CUR)
+    return b""
 
 
 def picture_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:

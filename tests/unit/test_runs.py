@@ -119,8 +119,11 @@ def test_one_broken_state_hides_no_other_run(tmp_path: Path, content: bytes) -> 
     (tmp_path / "broken" / "state.json").write_bytes(content)
     assert [run.name for run in list_runs(tmp_path)] == ["new", "old", "broken"]
     broken = Run(tmp_path / "broken")
-    assert broken.state["state"] == "damaged"
-    assert str(broken.path / "state.json") in broken.state["reason"]
+    assert broken.condition["state"] == "damaged"
+    assert str(broken.path / "state.json") in broken.condition["reason"]
+    assert Run(tmp_path / "old").condition == Run(tmp_path / "old").state
+    with pytest.raises(RunError, match=r"state\.json"):
+        _ = broken.state
     with pytest.raises(RunError, match=r"state\.json"):
         broken.is_being_trained()  # so that it is not taken up again as if nothing had been done
     with pytest.raises(RunError, match=r"state\.json"):

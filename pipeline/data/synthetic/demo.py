@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import textwrap
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ DEMOS: dict[str, DemoKind] = {
         about=(
             "Brushed sheet steel under uneven light, with 0 to 5 defects in a picture: scratches (thin and long, "
             "bright or dark), pits (small round holes), inclusions (dark ragged slag) and patches (wide stains, rust "
-            "and scale). About one defect in seven is faint on purpose, and about one picture in eight has none."
+            "and scale). About one defect in ten is faint on purpose, and about one picture in eight has none."
         ),
     ),
     "field": DemoKind(
@@ -226,9 +227,13 @@ def _card(kind: str, seed: int, size: int, tallies: Mapping[str, _Tally]) -> str
     for split, tally in tallies.items():
         cells = (split, tally.pictures, tally.empty, *tally.boxes)
         table.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    changed = "" if size == demo.size else f" size={size}"
-    changed += "" if seed == 0 else f" seed={seed}"
-    return _CARD.format(kind=kind, about=demo.about, table="\n".join(table), seed=seed, size=size, changed=changed)
+    counts = {split: tally.pictures for split, tally in tallies.items()}
+    if size == demo.size and counts == demo.counts:
+        command = f"tuneup demo {kind} DIR" + (f" --seed {seed}" if seed else "")
+    else:  # the command line offers the seed alone
+        command = f'make_demo("{kind}", Path("DIR"), seed={seed}, size={size}, counts={counts})'
+    about = textwrap.fill(demo.about, 118)
+    return _CARD.format(kind=kind, about=about, table="\n".join(table), seed=seed, size=size, command=command)
 
 
 _CARD = """# Demo set: {kind}
@@ -239,7 +244,7 @@ _CARD = """# Demo set: {kind}
 
 ## How it was made
 
-    tuneup demo {kind} DIR{changed}
+    {command}
 
 Seed {seed}, {size} × {size} pixels, JPEG. The same command gives the same files under the same versions of numpy and
 OpenCV. Each box is the tight box of the pixels that the object's own mask covers inside the picture; nobody labelled

@@ -93,7 +93,7 @@ def _spots(rng: np.random.Generator, size: int, rows: float) -> list[_Spot]:
     scale = size / _DRAWN_AT
     across = rng.uniform(28, 104) * scale
     spots = list(_row_spots(rng, size, rows, across))
-    for _ in range(min(int(rng.poisson(4.8)), 16)):
+    for _ in range(min(int(rng.poisson(4.5)), 16)):
         width = rng.uniform(16, 26 + 0.45 * across / scale) * scale
         for _ in range(8):
             x, y = rng.uniform(-0.03 * size, 1.03 * size, 2)
@@ -105,8 +105,8 @@ def _spots(rng: np.random.Generator, size: int, rows: float) -> list[_Spot]:
 
 def _row_spots(rng: np.random.Generator, size: int, rows: float, across: float) -> Iterator[_Spot]:
     scale = size / _DRAWN_AT
-    apart = max(rng.uniform(104, 176) * scale, 1.2 * across)
-    step = max(rng.uniform(0.7, 1.5) * across, 54 * scale)
+    apart = max(rng.uniform(108, 180) * scale, 1.2 * across)
+    step = max(rng.uniform(0.7, 1.5) * across, 60 * scale)
     along = np.array([math.cos(rows), math.sin(rows)])
     over = np.array([-along[1], along[0]])
     reach = math.ceil(0.75 * size / apart) + 1

@@ -63,7 +63,7 @@ class _Canvas:
         light = 0.72 + 0.38 * np.minimum(np.hypot(x, y) / np.float32(self.across / 2), 1)
         grain = smooth_noise(rng, self.side, self.side, max(self.across / 14, 2.0))
         self.light: FloatArray = (light * (1 + np.float32(0.06) * grain)).astype(np.float32)
-        self.shade: FloatArray = np.ones((self.side, self.side), np.float32)
+        self.shade: NDArray[np.uint8] = np.full((self.side, self.side), 255, np.uint8)
 
     def lay(self, leaf: _Leaf) -> None:
         """Lay a leaf over those that are there; a wide one has a fold, of which one half faces the sun, and ribs."""
@@ -87,10 +87,9 @@ class _Canvas:
         if leaf.half_widths.max() > 5 * self.fine:  # wide enough to show side ribs
             nodes = np.arange(5, 20, 3)
             pale = _ink(leaf.colour, light * (1 + 0.1 * strength), 0.035 * strength)
-            for margin in (lines[0], lines[2]):
-                ends = (3 * middle[nodes] + 17 * margin[nodes + 3]) // 20
-                ribs = list(np.stack([middle[nodes], ends], axis=1))
-                cv2.polylines(self.colour, ribs, False, pale, 1, cv2.LINE_AA, 4)
+            ends = (3 * middle[nodes] + 17 * lines[::2, nodes + 3]) // 20
+            ribs = np.stack([np.broadcast_to(middle[nodes], ends.shape), ends], axis=2).reshape(-1, 2, 2)
+            cv2.polylines(self.colour, list(ribs), False, pale, 1, cv2.LINE_AA, 4)
         pale = _ink(leaf.colour, light * (1 + 0.25 * strength), 0.1 * strength)
         cv2.polylines(self.colour, [middle[:-2]], False, pale, 1, cv2.LINE_AA, 4)
 
@@ -100,20 +99,19 @@ class _Canvas:
         edge = math.ceil(reach) + 4
         low = np.maximum(outline.min(axis=0) // 16 - edge, 0)
         high = np.minimum(outline.max(axis=0) // 16 + edge, self.side)
-        leaf = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        dark = np.zeros_like(leaf)
+        dark = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
         away = np.array([math.cos(self.sun.bearing), math.sin(self.sun.bearing)]) * -16 * reach
-        cv2.fillPoly(leaf, [outline - 16 * low], 255, cv2.LINE_AA, 4)
-        cv2.fillPoly(dark, [outline - 16 * low + away.astype(np.int32)], 255, cv2.LINE_AA, 4)
+        depth = 255 * (0.25 + 0.25 * self.sun.strength)
+        cv2.fillPoly(dark, [outline - 16 * low + away.astype(np.int32)], depth, cv2.LINE_AA, 4)
         dark = cv2.blur(dark, (2 * round(reach) + 1, 2 * round(reach) + 1))
-        shade = self.shade[low[1] : high[1], low[0] : high[0]]
-        shade *= 1 - np.float32((0.25 + 0.25 * self.sun.strength) / 255) * dark
-        shade += np.float32(1 / 255) * leaf * (1 - shade)
+        light = self.shade[low[1] : high[1], low[0] : high[0]]
+        light[...] = cv2.multiply(light, cv2.bitwise_not(dark), scale=1 / 255)
+        cv2.fillPoly(self.shade, [outline], 255, cv2.LINE_AA, 4)
 
     def finish(self) -> Plant:
         """Return the plant in the picture's own resolution."""
         opacity: FloatArray = self.opacity * np.float32(1 / 255)
-        paint: FloatArray = self.colour * (np.float32(1 / 255) * self.light * self.shade)[..., None]
+        paint: FloatArray = self.colour * (np.float32(1 / 255**2) * self.light * self.shade)[..., None]
         if self.fine > 1:
             side = self.side // self.fine
             opacity = cv2.resize(opacity, (side, side), interpolation=cv2.INTER_AREA)
@@ -211,7 +209,7 @@ def _arc(rng: np.random.Generator, middle: float, bearing: float, reach: tuple[f
     """Return a bent line `[24]` from `reach[0]` to `reach[1]` pixels off the point (middle, middle)."""
     angle = bearing + bend * rng.normal() * (_ALONG - 0.3)
     distance = reach[0] + (reach[1] - reach[0]) * _ALONG
-    return middle * (1 + 1j) + distance * np.exp(1j * angle)
+    return np.asarray(middle * (1 + 1j) + distance * np.exp(1j * angle))
 
 
 def _ovate(length: float, stalk: float, slender: float) -> NDArray[np.float64]:

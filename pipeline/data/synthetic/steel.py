@@ -33,9 +33,9 @@ from .drawing import (
 
 STEEL_NAMES = ("scratch", "pit", "inclusion", "patch")
 
-_DRAWN_AT = 256  # the picture size that the lengths in this file are meant for
+_DRAWN_AT = 128  # the picture size that the lengths in this file are meant for: the demo trains at 128
 _SHARES = (0.28, 0.28, 0.23, 0.21)  # how often each class is drawn
-_COUNTS = (0.13, 0.18, 0.24, 0.21, 0.15, 0.09)  # chance of 0, 1, ... 5 defects in a picture
+_COUNTS = (0.12, 0.14, 0.22, 0.24, 0.18, 0.1)  # chance of 0, 1, ... 5 defects in a picture
 _ORDER = (3, 2, 1, 0)  # patches lie lowest, scratches on top
 _GREY = (1.0, 1.0, 1.0)
 _TRIES = 12  # places tried for a defect before it is left out
@@ -73,7 +73,7 @@ def _find_room(rng: np.random.Generator, sprite: Sprite, taken: np.ndarray) -> P
     """Return a place where the defect hardly covers an earlier one, or None."""
     size = len(taken)
     for _ in range(_TRIES):
-        x, y = rng.uniform(-0.04 * size, 1.04 * size, 2)
+        x, y = rng.uniform(0.03 * size, 0.97 * size, 2)
         placement = place(sprite, (x, y), size)
         if placement is None:
             continue
@@ -137,14 +137,14 @@ def _through_camera(rng: np.random.Generator, sheet: _Sheet) -> FloatArray:
 
 def _strength(rng: np.random.Generator) -> float:
     """Return how plainly a defect shows: mostly near 1, now and then faint."""
-    return float(rng.uniform(0.45, 0.7) if rng.random() < 0.15 else rng.uniform(0.75, 1.0))
+    return float(rng.uniform(0.45, 0.7) if rng.random() < 0.1 else rng.uniform(0.75, 1.0))
 
 
 def _scratch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     """A thin, slightly bent groove: one side of it dark, the other catching the light."""
-    length = rng.uniform(45, 175) * sheet.scale
-    width = rng.uniform(2.4, 4.2) * sheet.scale
-    angle = rng.uniform(0, np.pi)
+    length = rng.uniform(36, 84) * sheet.scale
+    width = rng.uniform(3.0, 4.8) * sheet.scale
+    angle = rng.uniform(0.3, 1.27) + np.pi / 2 * rng.integers(0, 2)  # handling marks run across the sheet's axes
     line = _bent_line(rng, length, angle)
     side = math.ceil(np.abs(line).max() * 2 + 4 * width + 6)
     t = np.linspace(0, 1, len(line))
@@ -194,7 +194,7 @@ def _stroke(line: np.ndarray, widths: np.ndarray, side: int) -> FloatArray:
 
 def _pit(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     """A small hole: shadow on the lamp's side, light on the far wall and on the rim."""
-    across = rng.uniform(8.5, 17) * sheet.scale
+    across = rng.uniform(11, 20) * sheet.scale
     depth = blob_depth(rng, across, across * rng.uniform(0.72, 1.0), rng.uniform(0, np.pi), 0.5)
     x, y = centred_grid(len(depth))
     towards = (x * math.cos(sheet.lamp) + y * math.sin(sheet.lamp)) / (across / 2)
@@ -207,8 +207,8 @@ def _pit(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
 
 def _inclusion(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     """Slag rolled into the sheet: a dark ragged blob, drawn out along the rolling direction more often than not."""
-    length = rng.uniform(20, 44) * sheet.scale
-    width = max(length / rng.uniform(1.5, 3.6), 8 * sheet.scale)
+    length = rng.uniform(26, 46) * sheet.scale
+    width = max(length / rng.uniform(1.9, 3.4), 8 * sheet.scale)
     angle = sheet.rolling + rng.normal(0, 0.25) if rng.random() < 0.75 else rng.uniform(0, np.pi)
     depth = blob_depth(rng, length, width, angle, 1.0)
     side = len(depth)
@@ -223,7 +223,7 @@ def _inclusion(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
 
 def _patch(rng: np.random.Generator, sheet: _Sheet) -> Sprite:
     """Scale, rust or a stain: a wide, flat, mottled island with a darker shore, the brushing showing through."""
-    length = rng.uniform(38, 88) * sheet.scale
+    length = rng.uniform(42, 84) * sheet.scale
     depth = blob_depth(rng, length, length / rng.uniform(1.0, 1.9), rng.uniform(0, np.pi), 0.9)
     side = len(depth)
     mottle = fractal_noise(rng, side, side, 11 * sheet.scale, 4)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import draw
+from helpers import ORIENTATION, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from pipeline.data.images import MAX_LISTED, is_picture, listed, picture_size, picture_sizes, read_picture
 from pipeline.errors import DataError
@@ -31,6 +31,43 @@ def test_a_turned_picture_has_the_size_and_content_that_are_read(tmp_path: Path,
         expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))[..., ::-1]  # an oracle of its own: Pillow
     assert picture.shape == expected.shape
     assert np.abs(picture.astype(int) - expected).mean() < 6  # two decoders of JPEG and WebP differ a little
+
+
+_XMP = b'<x:xmpmeta><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+
+
+def _late_exif(content: bytes) -> bytes:
+    """Move a PNG's EXIF behind its pixels, where some tools write it."""
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    rest = content[:start] + content[end:]
+    at = rest.index(b"IEND") - 4
+    return rest[:at] + content[start:end] + rest[at:]
+
+
+@pytest.mark.parametrize("kind", ["jpg xmp", "webp xmp", "png xmp", "png text", "png late", "jpg damaged", "jpg 9"])
+def test_the_size_goes_by_the_same_marks_as_the_reading(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind.split()[0]}"
+    picture = Image.new("RGB", (60, 40))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 9 if kind == "jpg 9" else 6
+    text = PngImagePlugin.PngInfo()
+    if kind == "png xmp":
+        text.add_itxt("XML:com.adobe.xmp", _XMP.decode())
+    elif kind == "png text":
+        text.add_text("Raw profile type exif", f"\nexif\n{len(exif.tobytes()):8}\n{exif.tobytes().hex()}\n")
+    if kind in {"jpg xmp", "webp xmp"}:
+        picture.save(path, xmp=_XMP)
+    elif kind == "jpg damaged":
+        picture.save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05")
+    elif kind in {"png xmp", "png text"}:
+        picture.save(path, pnginfo=text)
+    else:
+        picture.save(path, exif=exif)
+    if kind == "png late":
+        path.write_bytes(_late_exif(path.read_bytes()))
+    height, width = read_picture(path).shape[:2]
+    assert picture_sizes([path])[0] == (width, height) == ((40, 60) if kind == "png late" else (60, 40))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
