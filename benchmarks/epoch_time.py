@@ -4,7 +4,7 @@ Both train the same demo set by turns, each in a process of its own. An epoch is
 to the next: batches, validation, checkpoint, and for us the records and the report as well. The first epoch is left
 out (both warm up), the median of the others is taken per run and then over the runs.
 
-    python benchmarks/epoch_time.py [--rounds 3] [--epochs 4] [--imgsz 160]
+    python benchmarks/epoch_time.py [--rounds 3] [--epochs 4] [--imgsz 320]
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def settings(options: argparse.Namespace) -> dict[str, object]:
         "model": "yolo26n.yaml",
         "epochs": options.epochs,
         "imgsz": options.imgsz,
-        "batch": 8,
-        "nbs": 8,
+        "batch": 16,
+        "fraction": 0.4,
+        "nbs": 16,
         "optimizer": "AdamW",
         "lr0": 0.002,
         "device": "cpu",
@@ -74,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--imgsz", type=int, default=160)
+    parser.add_argument("--imgsz", type=int, default=320)
     options = parser.parse_args()
     data = ROOT / "datasets" / "steel" / "data.yaml"
     if not data.is_file():

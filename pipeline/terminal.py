@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from .errors import RunError
 from .findings import Finding, worst_first
 from .runs import Run
 
@@ -125,13 +126,9 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
 
 def print_summary(console: Console, run: Run) -> None:
     """Print the end of a run in about ten lines: verdict, figures with their split, findings, what to type next."""
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="bold")
-    rows.add_column(overflow="fold")
-    for head, text in summary_rows(run):
-        rows.add_row(head, text)
     console.print()
-    console.print(rows, highlight=False)
+    for head, text in summary_rows(run):
+        console.print(f"[bold]{head:<10}[/]{text}", highlight=False, soft_wrap=True)
 
 
 def summary_rows(run: Run) -> list[tuple[str, str]]:
@@ -210,13 +207,22 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """Return what the list of runs shows of one run; the test split's figure goes before val's."""
+    """Return what the list of runs shows of one run; one with a damaged record is shown as such and hides no others."""
+    try:
+        return _run_row(run)
+    except RunError as error:
+        empty = dict.fromkeys(("model", "data", "map50", "map50_95", "split"))
+        zero = {"epochs_done": 0, "epochs": 0, "started": ""}
+        return {"name": run.name, "path": str(run.path), "state": "damaged", "reason": str(error), **empty, **zero}
+
+
+def _run_row(run: Run) -> dict[str, Any]:
     state, config = run.state, run.config
     word = state.get("state", "unknown")
     if word == "running" and not run.is_being_trained():
         word = "killed"
     done = run.evaluations()
-    split = next((name for name in ("test", "val", *done) if name in done), None)
+    split = next((name for name in ("test", "val", *done) if name in done), None)  # test's figure is worth more
     return {
         "name": run.name,
         "path": str(run.path),

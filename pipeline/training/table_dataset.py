@@ -23,17 +23,28 @@ from ..data.images import read_picture
 CACHE_SHARE = 0.25
 
 
+def _thinned(dataset: Dataset, fraction: float) -> Dataset:
+    total = dataset.images.height
+    count = fraction if isinstance(fraction, int) and fraction > 1 else max(1, round(total * fraction))
+    if count >= total:
+        return dataset
+    images = dataset.images[[index * total // int(count) for index in range(int(count))]]
+    return Dataset(dataset.names, images, dataset.boxes, dataset.root)
+
+
 class TableDataset(YOLODataset):  # type: ignore[misc]
     """One split of a Dataset as Ultralytics' loaders want it.
 
     Args:
         dataset: the tables of one split.
         processes: how many processes will hold a copy of the picture cache.
+        fraction: share of the pictures to use, or their number if it is an integer above 1; evenly spread over the
+            table, where Ultralytics would take the first ones in the order of their names.
         kwargs: what `YOLODataset` takes besides `img_path`.
     """
 
-    def __init__(self, dataset: Dataset, *, processes: int = 1, **kwargs: Any) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, *, processes: int = 1, fraction: float = 1.0, **kwargs: Any) -> None:
+        dataset = self._dataset = _thinned(dataset, fraction)
         imgsz = kwargs["imgsz"]
         free = psutil.virtual_memory().available
         self.keeps_pictures = dataset.images.height * imgsz * imgsz * 3 * processes <= CACHE_SHARE * free
@@ -41,10 +52,8 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         self.npy_files: list[Any] = []
 
     def get_img_files(self, img_path: str) -> list[str]:
-        """Return the picture files in the order of the table, or its first part where `fraction` says so."""
-        paths = [str(self._dataset.picture_path(path)) for path in self._dataset.images["path"]]
-        count = self.fraction if isinstance(self.fraction, int) else max(1, round(len(paths) * self.fraction))
-        return paths[:count]
+        """Return the picture files in the order of the table."""
+        return [str(self._dataset.picture_path(path)) for path in self._dataset.images["path"]]
 
     def get_labels(self) -> list[dict[str, Any]]:
         """Return one label record per picture: class ids [n, 1] and boxes [n, 4] as centre and size in fractions."""
@@ -52,7 +61,7 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         empty = self._dataset.boxes.clear()
         rows = self._dataset.images.select("image_id", "width", "height").iter_rows()
         labels = []
-        for file, (image_id, width, height) in zip(self.im_files, rows, strict=False):
+        for file, (image_id, width, height) in zip(self.im_files, rows, strict=True):
             table = boxes.get((image_id,), empty)
             xyxy = table.select("x1", "y1", "x2", "y2").to_numpy() / (width, height, width, height)
             centre, size = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.findings import Finding
-from pipeline.runs import Run, write_atomic
+from pipeline.runs import Run, list_runs, write_atomic
 from pipeline.terminal import TrainingView, duration, evaluation_words, print_runs, run_row, summary_rows
 
 EPOCH: dict[str, Any] = {
@@ -132,3 +132,12 @@ def test_a_run_whose_process_is_gone_is_listed_as_killed(run: Run) -> None:
 )
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_damaged_run_is_listed_and_hides_no_others(run: Run) -> None:
+    broken = Run.create(run.path.parent, "broken")
+    write_atomic(broken.path / "config.yaml", "model: {name: x.pt}")
+    write_atomic(broken.path / "state.json", "{")
+    rows = {row["name"]: row for row in (run_row(one) for one in list_runs(run.path.parent))}
+    assert rows["broken"]["state"] == "damaged"
+    assert rows["demo"]["state"] == "complete"

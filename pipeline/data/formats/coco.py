@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +18,8 @@ from ...errors import DataError
 from ..images import listed
 from ..raw import RAW_BOXES_SCHEMA, RAW_IMAGES_SCHEMA, RawDataset
 
-_SPLIT_WORDS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
+_SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_SPLIT_WORDS |= {"test": "test", "testing": "test"}
 
 
 def find_coco_files(path: Path) -> list[Path]:
@@ -25,7 +27,9 @@ def find_coco_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix.lower() == ".json" and _looks_like_coco(path) else []
     places = [*path.glob("*.json"), *path.glob("annotations/*.json"), *path.glob("*/_annotations.coco.json")]
-    return sorted(place for place in places if _looks_like_coco(place))
+    found = sorted(place for place in places if _looks_like_coco(place))
+    instances = [place for place in found if place.name.startswith("instances_")]
+    return instances or found  # COCO's own folder has captions and keypoints of the same pictures beside them
 
 
 def _looks_like_coco(path: Path) -> bool:
@@ -93,7 +97,7 @@ def _load(file: Path) -> dict[str, Any]:
 def _split_of(file: Path) -> str:
     """Read the split off the name, such as instances_val2017.json or valid/_annotations.coco.json; else train."""
     name = file.parent.name if file.name == "_annotations.coco.json" else file.stem
-    return next((split for word, split in _SPLIT_WORDS.items() if word in name.lower()), "train")
+    return next((_SPLIT_WORDS[word] for word in re.findall("[a-z]+", name.lower()) if word in _SPLIT_WORDS), "train")
 
 
 def _classes(documents: Mapping[Path, dict[str, Any]]) -> tuple[tuple[str, ...], dict[Any, int]]:

@@ -212,7 +212,8 @@ def _label_lines(picture: Picture) -> str:
 
 
 def _data_yaml(kind: str, demo: DemoKind, splits: Mapping[str, int]) -> str:
-    lines = [f"# Made by `tuneup demo {kind}`; see card.md.", "path: ."]
+    # No `path:`: the folders count from this file, and Ultralytics would take "." for the working folder.
+    lines = [f"# Made by `tuneup demo {kind}`; see card.md."]
     lines += [f"{split}: images/{split}" for split in splits]
     lines += ["names:", *(f"  {class_id}: {name}" for class_id, name in enumerate(demo.names))]
     return "\n".join(lines) + "\n"

@@ -221,7 +221,7 @@ def test_the_files_are_complete_and_say_what_was_drawn(kind: str, tmp_path: Path
     assert path == tmp_path / "set" / "data.yaml"
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     names = dict(enumerate(DEMOS[kind].names))
-    assert data == {"path": ".", "train": "images/train", "test": "images/test", "names": names}
+    assert data == {"train": "images/train", "test": "images/test", "names": names}
     assert sorted(p.name for p in path.parent.iterdir()) == ["card.md", "data.yaml", "images", "labels"]
     for split, count in (("train", 9), ("test", 2)):
         for index in range(1, count + 1):

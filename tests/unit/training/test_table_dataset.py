@@ -96,9 +96,12 @@ def test_a_picture_that_vanished_is_named(tiny_data: Path) -> None:
         loader_set(moved).load_image(0)
 
 
-def test_fraction_takes_the_first_part(tiny_data: Path) -> None:
+@pytest.mark.parametrize(("fraction", "numbers"), [(0.5, [0, 2, 4, 6, 8, 10]), (3, [0, 4, 8]), (1.0, list(range(12)))])
+def test_a_fraction_is_spread_over_the_split(tiny_data: Path, fraction: float, numbers: list[int]) -> None:
     dataset = read_dataset(tiny_data).dataset.split("train")
     data = {"names": {0: "a", 1: "b"}, "nc": 2, "channels": 3}
-    some = TableDataset(dataset, imgsz=64, hyp=get_cfg(), data=data, task="detect", fraction=0.5)
-    assert len(some) == 6
-    assert len(some.labels) == 6
+    some = TableDataset(dataset, imgsz=64, hyp=get_cfg(), data=data, task="detect", fraction=fraction)
+    assert [Path(file).stem for file in some.im_files] == [f"train_{number:03}" for number in numbers]
+    for file, label in zip(some.im_files, some.labels, strict=True):
+        rows = Path(file.replace("/images/", "/labels/")).with_suffix(".txt").read_text().splitlines()
+        assert len(label["cls"]) == len(rows)
