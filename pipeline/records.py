@@ -12,7 +12,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,6 +61,8 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> N
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
+            with suppress(OSError):
+                os.truncate(temporary, 0)  # a failed writer may hold it open: the space must be free again at once
             temporary.unlink(missing_ok=True)
             raise
 

@@ -46,6 +46,7 @@ def train(config: Config, *, watchers: Sequence[Watcher] = ()) -> Run:
         RunError: the run folder cannot be written.
         TrainingError: training could not start or had to stop.
     """
+    require_data(config)
     tighten(config.monitor.loggers)
     model = _checked_model(config)
     dataset, findings = prepare_data(config)

@@ -249,7 +249,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         if self._batches and self._batches == self._get_warmup_iterations(batches):
             self._event("warmup_end", self.epoch, "warm-up ends")
         for watcher in self.watchers:
-            watcher.on_batch(self.epoch, self._batches - batches * self.epoch)
+            watcher.on_batch(self.epoch, self._batches + 1 - batches * self.epoch)
         self._stop_if_requested()
 
     def _stop_if_requested(self) -> None:

@@ -14,7 +14,7 @@ class Watcher(Protocol):
         """Training begins or goes on; `batches` per epoch."""
 
     def on_batch(self, epoch: int, batch: int) -> None:
-        """A batch was back-propagated."""
+        """A batch was back-propagated; `batch` counts from 1 within the epoch."""
 
     def on_steps(self, records: list[dict[str, Any]]) -> None:
         """Optimiser steps were taken; the records of `steps.jsonl`."""

@@ -292,7 +292,7 @@ def test_the_shipped_configurations_load(path: Path) -> None:
 
 def test_what_the_shipped_configurations_are_for() -> None:
     demo, defects, crops = (load_config(CONFIGS / f"{name}.yaml") for name in ("demo", "defects", "crops"))
-    assert (demo.data.path, demo.model.name, demo.train.imgsz) == (Path("datasets/steel"), "yolo26n.yaml", 256)
+    assert (demo.data.path, demo.model.name, demo.train.imgsz) == (Path("datasets/steel"), "yolo26n.yaml", 128)
     assert (defects.model.name, defects.train.epochs, defects.train.patience) == ("yolo26n.pt", 100, 30)
     assert (defects.data.group, defects.data.val_fraction, defects.train.imgsz) == ("folder", 0.15, 640)
     assert crops.augment.hsv_v > defects.augment.hsv_v
