@@ -14,6 +14,7 @@ from rich.table import Table
 
 from .errors import RunError
 from .findings import Finding, worst_first
+from .reporting.wording import duration
 from .runs import Run
 
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -102,15 +103,6 @@ class TrainingView:
 
 def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in words, such as `3 min 5 s`."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:

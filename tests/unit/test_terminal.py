@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from pipeline.findings import Finding
+from pipeline.reporting.wording import duration
 from pipeline.runs import Run, list_runs, write_atomic
-from pipeline.terminal import TrainingView, duration, evaluation_words, print_runs, run_row, summary_rows
+from pipeline.terminal import TrainingView, evaluation_words, print_runs, run_row, summary_rows
 
 EPOCH: dict[str, Any] = {
     "epoch": 0,
