@@ -3,7 +3,7 @@
 After every kill all files of the run are read; at the end every step and epoch must stand in the history once, and the
 records must equal those of the same training without a kill.
 
-    python benchmarks/kill_and_resume.py [--kills 5] [--epochs 8] [--seed 0]
+    python benchmarks/kill_and_resume.py [--kills 5] [--epochs 12] [--seed 0]
 """
 
 from __future__ import annotations
@@ -52,6 +52,17 @@ def read_everything(run: Run) -> str:
     return f"{run.steps().height} steps, {run.epochs().height} epochs recorded"
 
 
+def time_whole(process: subprocess.Popen[bytes], run: Run) -> tuple[float, float]:
+    """Return the seconds until the first step of a training, and from there to its end."""
+    started = time.monotonic()
+    while process.poll() is None and run.steps().is_empty():
+        time.sleep(0.05)
+    first = time.monotonic()
+    if process.wait():
+        sys.exit("the training without a kill failed")
+    return first - started, time.monotonic() - first
+
+
 def without_times(run: Run, kind: str) -> list[dict[str, object]]:
     return [{k: v for k, v in record.items() if k not in {"seconds", "time"}} for record in run.records(kind)]
 
@@ -59,7 +70,7 @@ def without_times(run: Run, kind: str) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     data = ROOT / "datasets" / "steel" / "data.yaml"
@@ -69,14 +80,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         reference, run = Run(runs / "whole"), Run(runs / "killed")
-        started = time.monotonic()
-        if start(words(data, runs, "whole", options.epochs)).wait():
-            sys.exit("the training without a kill failed")
-        length = time.monotonic() - started
+        startup, length = time_whole(start(words(data, runs, "whole", options.epochs)), reference)
         arguments = words(data, runs, "killed", options.epochs)
         for number in range(options.kills):
             process = start(arguments)
-            wait = chance.uniform(0.3, 0.9) * length
+            wait = chance.uniform(0.5 * startup, startup + length / (options.kills + 1))
             time.sleep(wait)
             ended = process.poll() is not None
             process.kill()

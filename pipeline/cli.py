@@ -49,6 +49,8 @@ def train(
     from .terminal import TrainingView, print_summary
 
     config, overrides = _subject(words)
+    if config is not None and Path(config).is_dir():
+        raise UsageError(f"{config}: a folder, but a configuration is a YAML file; did you mean data={config}?")
     view = TrainingView(_console(as_json))
     try:
         if resume is not None:
@@ -70,7 +72,7 @@ def evaluate(words: Words = None, as_json: AsJson = False) -> int:
     from .terminal import print_evaluation
 
     subject, overrides = _subject(words)
-    evaluation = verbs.evaluate(subject or verbs.newest_run(Path("runs")), overrides=overrides)
+    evaluation = verbs.evaluate(subject or verbs.newest_run(Path("runs"), with_weights=True), overrides=overrides)
 
     def show(console: Console) -> None:
         print_evaluation(console, evaluation.metrics)
@@ -103,17 +105,23 @@ def runs(
     from .terminal import print_runs, run_row
 
     found = list_runs(folder)
+    if not found and not as_json:
+        _console(False).print(f"no runs in {escape(str(folder.absolute()))} yet", highlight=False)
+        return 0
     _answer(as_json, [run_row(run) for run in found], lambda console: print_runs(console, found))
     return 0
 
 
 @app.command()
-def report(run: Annotated[Path | None, typer.Argument(help="Run folder; the newest one by default.")] = None) -> int:
+def report(
+    run: Annotated[Path | None, typer.Argument(help="Run folder; the newest one by default.")] = None,
+    as_json: AsJson = False,
+) -> int:
     """Write report.html of a run anew."""
     from . import verbs
 
     path = verbs.report(run if run is not None else verbs.newest_run(Path("runs")))
-    _console(False).print(escape(str(path)), highlight=False)
+    _answer(as_json, {"report": str(path)}, lambda console: console.print(escape(str(path)), highlight=False))
     return 0
 
 
@@ -180,6 +188,9 @@ def _guarded(words: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _refuse(words, "stopped", INTERRUPTED)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # `tuneup` alone
+            _console(False).print(escape(str(error)), highlight=False)
+            return 2
         if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
             return _refuse(words, f"{error.format_message()}; see `tuneup --help`", 2)
         note = Path(".tuneup") / "crash.txt"

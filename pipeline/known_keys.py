@@ -21,7 +21,7 @@ from .yaml_source import parse_scalar
 
 TRAIN_KEYS = tuple(
     "epochs time patience batch imgsz cache device workers pretrained cls_remap optimizer seed deterministic "
-    "single_cls rect cos_lr amp fraction freeze multi_scale compile channels_last save_period lr0 lrf momentum "
+    "rect cos_lr amp fraction freeze multi_scale compile channels_last save_period lr0 lrf momentum "
     "weight_decay warmup_epochs warmup_momentum warmup_bias_lr box cls cls_pw dfl nbs".split()
 )
 AUGMENT_KEYS = tuple(
@@ -36,6 +36,7 @@ def _each(names: str, reason: str) -> dict[str, str]:
 
 NOT_OURS: dict[str, str] = {  # why a key of Ultralytics cannot be set in train or augment, and what to do instead
     "task": "always detection",
+    "single_cls": "merge the classes in the data instead, so that evaluation and report know of it",
     "mode": "chosen by the verb on the command line",
     "model": "set by the section model",
     "data": "set by the section data",

@@ -19,6 +19,11 @@ from typing import Any, BinaryIO
 
 from .errors import RunError
 
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; two processes on one run are not noticed there
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
@@ -113,6 +118,24 @@ def _finite(value: Any, name: str, odd: list[str]) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item, f"{prefix}{index}", odd) for index, item in enumerate(value)]
     return value
+
+
+@contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file while the block runs; the system frees it when the process ends, however it ends.
+
+    Raises:
+        RunError: another process holds it; `what` says what it is doing.
+    """
+    with explain_disk_errors(path):
+        file = path.open("a")
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{path.parent}: {what} by another process; end that one first") from None
+        yield
 
 
 # ---- lines ----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,17 @@ import yaml
 from .data.dataset import Dataset
 from .errors import RunError
 from .findings import Finding
-from .records import append_lines, as_line, explain_disk_errors, now, read_json, read_lines, write_atomic, write_json
+from .records import (
+    append_lines,
+    as_line,
+    exclusive,
+    explain_disk_errors,
+    now,
+    read_json,
+    read_lines,
+    write_atomic,
+    write_json,
+)
 
 __all__ = ["DETECTIONS_SCHEMA", "EPOCHS", "EVENTS", "STEPS", "Run", "list_runs", "now", "write_atomic", "write_json"]
 
@@ -140,6 +151,10 @@ class Run:
             RunError: the file is damaged, the disk is full or not writable.
         """
         write_json(self.path / "state.json", {**self.state, **changes, "updated": now()})
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other processes from training this run while the block runs; raises RunError if one does already."""
+        return exclusive(self.path / ".lock", "is being trained")
 
     def is_being_trained(self) -> bool:
         """Whether another process on this machine, the one that `state.json` names, is training this run.

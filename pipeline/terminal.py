@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -168,7 +169,7 @@ def _score(value: float | None) -> str:
 def _verdict(run: Run) -> str:
     """Say what the curves show so far: whether training ended before or after its best epoch."""
     epochs = run.epochs()
-    best = epochs.row(int(epochs["fitness"].arg_max() or 0), named=True)
+    best = epochs.filter(pl.col("best")).row(-1, named=True)  # the last one marked is the one that best.pt holds
     last = epochs.height
     words = f"best val mAP50 {best['val_map50']:.3f} in epoch {best['epoch'] + 1} of {last} (val chose these weights)"
     if best["val_map50"] < 0.01:

@@ -5,11 +5,12 @@ Each puts the layers together that one verb needs: train, then evaluate, then re
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import Config, config_from_dict, load_config
+from .config import Config, config_from_dict, load_config, require_data
 from .errors import RunError, TuneUpError, UsageError
 from .runs import Run, list_runs, now, write_atomic
 
@@ -80,13 +81,17 @@ def evaluate(subject: Run | Path | str, *, config: Configurable = None, override
     if path.suffix == ".pt":
         settled = _config(config, overrides)
         run = _run_for_checkpoint(path, settled)
-        evaluation = evaluate_checkpoint(path, run, settled)
-        run.update_state(state="evaluated", seconds=evaluation.metrics["seconds"])
+        try:
+            evaluation = evaluate_checkpoint(path, run, settled)
+        except BaseException:
+            shutil.rmtree(run.path, ignore_errors=True)  # made a moment ago; a folder without a result helps nobody
+            raise
+        run.update_state(seconds=evaluation.metrics["seconds"])
     else:
         if config is not None:
             raise UsageError("a run is evaluated with its own configuration; change single keys with key=value")
         run = Run.open(path)
-        evaluation = evaluate_run(run, load_config(run.path / "config.yaml", overrides))
+        evaluation = evaluate_run(run, _evaluation_config(run, overrides))
     report(run)
     return evaluation
 
@@ -113,13 +118,13 @@ def make_demo(kind: str, folder: Path | str, *, seed: int = 0) -> Path:
     return draw(kind, Path(folder), seed=seed)
 
 
-def newest_run(folder: Path) -> Run:
-    """Return the run that was started last.
+def newest_run(folder: Path, *, with_weights: bool = False) -> Run:
+    """Return the run that was started last; `with_weights` passes over those that have none.
 
     Raises:
         RunError: there is none.
     """
-    runs = list_runs(folder)
+    runs = [run for run in list_runs(folder) if not with_weights or run.weights("best").is_file()]
     if not runs:
         raise RunError(f"{folder.absolute()}: no run here yet; train one with `make train` or `tuneup train CONFIG`")
     return runs[0]
@@ -162,6 +167,31 @@ def _config(config: Configurable, overrides: Sequence[str]) -> Config:
     return load_config(Path(config) if config is not None else None, overrides)
 
 
+# What may differ between a training and its evaluation; everything else belongs to the training.
+_EVALUATION_KEYS = ("eval.", "report.", "train.imgsz", "train.device")
+
+
+def _evaluation_config(run: Run, overrides: Sequence[str]) -> Config:
+    """Return the run's configuration with overrides that concern the evaluation alone."""
+    base = load_config(run.path / "config.yaml")
+    settled = load_config(run.path / "config.yaml", overrides)
+    before, after = _flat(base.to_dict()), _flat(settled.to_dict())
+    foreign = [key for key in after if after[key] != before[key] and not key.startswith(_EVALUATION_KEYS)]
+    if foreign:
+        raise UsageError(
+            f"{', '.join(foreign)}: a run is evaluated on the data it was trained with; only eval.*, imgsz and "
+            f"device can change. For other data: tuneup eval {run.weights('best')} data=FOLDER"
+        )
+    return settled
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _finish(run: Run) -> Run:
     """Evaluate what was trained, once, and write the last report."""
     if run.weights("best").is_file():
@@ -174,11 +204,12 @@ def _finish(run: Run) -> Run:
 
 def _run_for_checkpoint(weights: Path, config: Config) -> Run:
     """Make a run folder that holds the data and nothing else."""
+    from .data.intake import read_dataset
     from .model_source import load_weights
-    from .training.session import prepare_data
 
     load_weights(weights)
-    dataset, findings = prepare_data(config)
+    intake = read_dataset(require_data(config), format=config.data.format)  # as it is: nothing is taken for val here
+    dataset, findings = intake.dataset, intake.findings
     run = Run.create(config.runs, config.name or f"eval-{weights.stem}")
     run.save_dataset(dataset)
     run.add_findings(findings)

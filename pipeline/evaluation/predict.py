@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,8 +127,11 @@ def predict_dataset(weights: Path, dataset: Dataset, settings: PredictSettings) 
 
 
 def _device(wanted: str) -> torch.device:
-    if wanted in {"", "None"}:
+    numbers = re.findall(r"-?\d+", wanted) if re.fullmatch(r"[\[\]\d,\s-]+", wanted) else []
+    if wanted in {"", "None"} or numbers[:1] == ["-1"]:  # -1 is Ultralytics' word for an idle GPU
         wanted = "cuda:0" if torch.cuda.is_available() else "cpu"
+    elif numbers:
+        wanted = numbers[0]  # one GPU is enough to predict, however many trained
     try:
         device = torch.device(f"cuda:{wanted}" if wanted.isdigit() else wanted)
         torch.zeros(1, device=device)

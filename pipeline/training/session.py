@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ import torch
 
 from ..config import Config, load_config, require_data
 from ..data.dataset import Dataset
+from ..data.formats import detect_format
 from ..data.intake import read_dataset
 from ..data.split import with_groups, with_validation
 from ..errors import RunError, TrainingError, TuneUpError
@@ -28,8 +30,8 @@ from ..runs import EVENTS, Run, now, write_atomic, write_json
 from .trainer import TuneUpTrainer
 from .watcher import StopRequested, Watcher
 
-# Packages whose versions decide what a run gives.
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+# Packages whose versions decide what a run gives.
 _RECORDED = ("yolo-tuneup", "ultralytics", "torch", "torchvision", "albumentations", "opencv-python-headless", "numpy")
 
 
@@ -46,12 +48,14 @@ def train(config: Config, *, watchers: Sequence[Watcher] = ()) -> Run:
         RunError: the run folder cannot be written.
         TrainingError: training could not start or had to stop.
     """
-    require_data(config)
+    if not require_data(config).exists():
+        detect_format(require_data(config))  # says what is wrong before any weights are fetched
     tighten(config.monitor.loggers)
     model = _checked_model(config)
     dataset, findings = prepare_data(config)
     run = _start_run(config, dataset, findings)
-    return _train(run, config, model, watchers)
+    with run.exclusive():
+        return _train(run, config, model, watchers)
 
 
 def resume(run: Run, *, watchers: Sequence[Watcher] = ()) -> Run:
@@ -61,20 +65,31 @@ def resume(run: Run, *, watchers: Sequence[Watcher] = ()) -> Run:
     pictures differs from there on.
 
     Raises:
-        RunError: the run is complete, or is being trained by another process.
+        RunError: the run is complete, is being trained by another process, or its exact state is missing.
     """
     config = load_config(run.path / "config.yaml")
     tighten(config.monitor.loggers)
-    if run.is_being_trained():
-        raise RunError(f"{run.path}: still being trained by process {run.state['pid']}; end that one first")
+    with run.exclusive():
+        return _train(run, config, _rewound(run, config), watchers)
+
+
+def _rewound(run: Run, config: Config) -> Path:
+    """Cut the history back to the exact state, and return the model that it belongs to."""
+    if run.state.get("state") == "evaluated":
+        raise RunError(f"{run.path}: holds the evaluation of a checkpoint, no training; train with `tuneup train`")
     if run.state.get("state") == "complete":
         raise RunError(
             f"{run.path}: complete, there is nothing to go on with; train again for a new run, or `tuneup eval`"
         )
-    run.rewind(_epochs_kept(run))
-    last = run.weights("last")
-    model = last if last.is_file() else _checked_model(config)
-    return _train(run, config, model, watchers)
+    kept = _epochs_kept(run)
+    if kept:
+        run.rewind(kept)
+        return run.weights("last")  # its architecture; the exact state brings the weights
+    model = _checked_model(config)
+    run.rewind(0)
+    for which in ("best", "last"):  # of a first epoch that was cut off while its files were written
+        run.weights(which).unlink(missing_ok=True)
+    return model
 
 
 def prepare_data(config: Config) -> tuple[Dataset, list[Finding]]:
@@ -92,22 +107,25 @@ def prepare_data(config: Config) -> tuple[Dataset, list[Finding]]:
 def _checked_model(config: Config) -> Path:
     """Return the model's file; a checkpoint is read once now, so that a bad one leaves no half run behind."""
     path = resolve_model(config.model.name, config.model.weights)
-    if path.suffix == ".pt":
-        load_weights(path)
+    for weights in (str(path), config.train.pretrained):
+        if isinstance(weights, str) and weights.endswith(".pt"):
+            load_weights(Path(weights))
     return path
 
 
 def _start_run(config: Config, dataset: Dataset, findings: Sequence[Finding]) -> Run:
     data = require_data(config).absolute()
     place = data.parent if data.is_file() else data
-    name = config.name or f"{place.name}-{Path(config.model.name).stem}"
+    own = Path(config.model.name)
+    model = str(own.absolute()) if own.is_file() else config.model.name
+    name = config.name or f"{place.name}-{own.stem}"
     run = Run.create(config.runs, name)
     settled = config.model_copy(
         update={
             "name": run.name,
             "runs": config.runs.absolute(),
             "data": config.data.model_copy(update={"path": data}),
-            "model": config.model.model_copy(update={"weights": config.model.weights.absolute()}),
+            "model": config.model.model_copy(update={"name": model, "weights": config.model.weights.absolute()}),
         }
     )
     run.save_dataset(dataset)
@@ -137,9 +155,15 @@ def _environment() -> dict[str, Any]:
 
 
 def _epochs_kept(run: Run) -> int:
-    """Return how many complete epochs the exact state stands for; without one the run begins anew."""
+    """Return how many complete epochs the exact state stands for; a run cut off in its first epoch begins anew."""
     path = run.weights("resume")
     if not path.is_file():
+        recorded = run.epochs().height
+        if recorded > 1:
+            raise RunError(
+                f"{path}: missing, although {recorded} epochs are recorded; without the exact state the run cannot go "
+                f"on. Start a new one from its weights with model={run.weights('last')}"
+            )
         return 0
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1
@@ -157,6 +181,7 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -
     try:
         with chatter_to(run.path / "ultralytics.log"):
             trainer = TuneUpTrainer(overrides=_overrides(run, config, model))
+            (run.path / "args.yaml").unlink(missing_ok=True)  # config.yaml says the same, and more
             trainer.watchers = list(watchers)
             with _stop_on_signal(trainer):
                 outcome = _run_to_end(trainer)
@@ -240,6 +265,7 @@ def _stop_on_signal(trainer: TuneUpTrainer) -> Iterator[None]:
 def _explained(error: Exception) -> TrainingError:
     """Put what torch or Ultralytics raised into words and a next step."""
     text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    text = re.sub(r"^ERROR\W*", "", text).rstrip(". ")
     if "out of memory" in str(error).lower():
         return TrainingError(f"out of memory: {text}. Halve train.batch or lower train.imgsz")
     if "DataLoader worker" in str(error):

@@ -101,7 +101,6 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             rect=self.args.rect or not training,
             stride=max(int(unwrap_model(self.model).stride.max()), 32),
             pad=0.0 if training else 0.5,
-            single_cls=self.args.single_cls or False,
             fraction=self.args.fraction if training else 1.0,
             data=self.data,
             task="detect",
@@ -239,7 +238,7 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
                 parameter.grad = None if gradient is None else gradient.to(self.device)
             self.monitor.load_state(self._resumed["open_step"])
         self.epoch_started = time.time()
-        if self.args.close_mosaic and self.epoch == max(self.epochs - self.args.close_mosaic, 0):
+        if self.args.mosaic and self.args.close_mosaic and self.epoch == max(self.epochs - self.args.close_mosaic, 0):
             self._event("close_mosaic", self.epoch, "mosaic off from here")
 
     def _end_batch(self) -> None:

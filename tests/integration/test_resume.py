@@ -66,6 +66,54 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     assert resumed.detections("test").equals(tiny_run.detections("test"))
 
 
+@pytest.mark.parametrize("write", [1, 2, 3], ids=["before last.pt", "before best.pt", "before resume.pt"])
+def test_a_run_cut_off_while_its_first_checkpoints_are_written_begins_anew(
+    tiny_run: Run, tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    from pipeline.training import checkpoints
+
+    original, calls = checkpoints.write, []
+
+    def dying(path: Path, checkpoint: dict[str, Any]) -> None:
+        calls.append(path)
+        if len(calls) == write:
+            raise Killed
+        original(path, checkpoint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write", dying)
+        patch.setattr("pipeline.training.session._close", lambda *args: None)
+        with pytest.raises(Killed):
+            verbs.train(overrides=[*tiny_overrides, f"runs={tmp_path}", "name=cut"])
+    resumed = verbs.resume(tmp_path / "cut")
+    assert without_times(resumed.records("steps")) == without_times(tiny_run.records("steps"))
+
+
+def test_a_missing_exact_state_is_said_and_the_history_kept(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_in([*tiny_overrides, f"runs={tmp_path}", "name=cut"], monkeypatch, "optimizer_step", 2)
+    run = Run.open(tmp_path / "cut")
+    run.weights("resume").unlink()
+    with pytest.raises(RunError, match=r"resume.pt: missing, although 2 epochs are recorded.*model="):
+        verbs.resume(run)
+    assert run.epochs().height == 2
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(
+    tiny_overrides: list[str], tmp_path: Path, tuneup: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    run = Run(tmp_path / "cut")
+    process = start([*tiny_overrides, "epochs=200"], tmp_path)
+    wait_for(lambda: (run.path / "config.yaml").is_file() and run.epochs().height >= 1, process)
+    second = tuneup("train", "--resume", str(run.path))
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert second.returncode == 2
+    assert "is being trained by another process" in second.stderr
+
+
 def test_a_complete_run_has_nothing_to_resume(tiny_run: Run) -> None:
     with pytest.raises(RunError, match="complete"):
         verbs.resume(tiny_run)
@@ -102,7 +150,7 @@ def test_kill_9_and_resume_through_the_command_line(
     assert done.returncode == 0, done.stdout + done.stderr
     steps = run.steps()
     assert steps["step"].to_list() == list(range(steps.height))
-    assert steps["images"].sum() + 4 >= 72
+    assert steps["images"].to_list() == [4, 4, *[8] * (steps.height - 2)]
     assert run.epochs()["epoch"].to_list() == list(range(6))
     assert "resume" in [event["event"] for event in run.events()]
 

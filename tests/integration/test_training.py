@@ -16,7 +16,7 @@ from ultralytics import YOLO
 
 from pipeline import verbs
 from pipeline.config import load_config
-from pipeline.errors import TrainingError
+from pipeline.errors import ModelError, TrainingError, UsageError
 from pipeline.runs import Run
 
 
@@ -131,6 +131,55 @@ def test_a_checkpoint_is_evaluated_on_data_of_its_own(tiny_run: Run, tiny_data: 
     assert evaluation.metrics["chose_checkpoint"] is None
     assert evaluation.map50 == tiny_run.evaluations()["test"]["map50"]
     assert evaluation.run.path.parent == tmp_path
+
+
+def test_a_checkpoint_is_evaluated_on_all_that_a_single_file_holds(
+    tiny_run: Run, tiny_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "only").mkdir()
+    for kind in ("images", "labels"):
+        (tmp_path / "only" / kind).symlink_to(tiny_data / kind)
+    (tmp_path / "only" / "data.yaml").write_text("test: images/train\nnames: [square, disc]\n")
+    overrides = [f"data={tmp_path / 'only'}", "imgsz=64", f"runs={tmp_path / 'runs'}"]
+    evaluation = verbs.evaluate(tiny_run.weights("best"), overrides=overrides)
+    assert (evaluation.split, evaluation.metrics["images"]) == ("test", 12)
+
+
+def test_a_failed_evaluation_of_a_checkpoint_leaves_nothing(tiny_run: Run, tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(f"path: {tiny_data}\nval: images/val\nnames: [square, ring]\n")
+    with pytest.raises(ModelError, match="does not know the data's class ring"):
+        verbs.evaluate(tiny_run.weights("best"), overrides=[f"data={tmp_path}", f"runs={tmp_path / 'runs'}"])
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("override", ["data=elsewhere", "epochs=5", "model=yolo11n.pt"])
+def test_a_run_is_not_evaluated_on_other_data_in_silence(tiny_run: Run, override: str) -> None:
+    with pytest.raises(UsageError, match="a run is evaluated on the data it was trained with"):
+        verbs.evaluate(tiny_run, overrides=[override])
+
+
+def test_eval_takes_the_newest_run_that_has_weights(tiny_run: Run) -> None:
+    Run.create(tiny_run.path.parent, "later").update_state(state="failed", started="2999-01-01T00:00:00+00:00")
+    (tiny_run.path.parent / "later" / "config.yaml").write_text("{}")
+    assert verbs.newest_run(tiny_run.path.parent).name == "later"
+    assert verbs.newest_run(tiny_run.path.parent, with_weights=True).weights("best").is_file()
+
+
+@pytest.mark.parametrize("wanted", ["", "None", "-1", "[-1, -1]", "cpu"])
+def test_a_device_that_training_takes_can_predict(wanted: str) -> None:
+    from pipeline.evaluation.predict import _device
+
+    assert _device(wanted).type in {"cpu", "cuda"}
+
+
+def test_the_first_of_several_gpus_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.evaluation import predict
+
+    asked: list[object] = []
+    monkeypatch.setattr(predict.torch, "zeros", lambda size, device: asked.append(str(device)))
+    for wanted in ("2", "[2, 3]", "2,3", "[2]"):
+        predict._device(wanted)
+    assert asked == ["cuda:2"] * 4
 
 
 def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_sound_weights(

@@ -136,7 +136,7 @@ def test_accepted(name: str, value: object) -> None:
         ("freeze", -1, "should be a whole number of layers"),
         ("freeze", [1.5], "should be a whole number of layers"),
         ("device", [], "should be cpu, mps"),
-        ("single_cls", 0, "should be true or false"),
+        ("cos_lr", 0, "should be true or false"),
         ("pretrained", 3, "should be true or false or text"),
         ("channels_last", "on", "should be true or false, or null"),
         ("degrees", 200, "should be a number from 0 to 180"),

@@ -58,7 +58,7 @@ def read_coco(path: Path) -> RawDataset:
     boxes: list[dict[str, Any]] = []
     refused: list[str] = []
     for file, document in documents.items():
-        found = _images(file, document, root, _split_of(file) if len(files) > 1 or path.is_dir() else None)
+        found = _images(file, document, root, _split_of(file))
         images.extend(found.values())
         paths = {image_id: image["path"] for image_id, image in found.items()}
         for number, annotation in enumerate(document["annotations"]):

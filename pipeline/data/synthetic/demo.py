@@ -61,7 +61,7 @@ DEMOS: dict[str, DemoKind] = {
         names=FIELD_NAMES,
         draw=field_picture,
         size=320,
-        counts={"train": 160, "val": 40, "test": 40},
+        counts={"train": 120, "val": 30, "test": 30},
         about=(
             "Soil seen from above with rows of a young beet-like crop and with weeds between them (grasses, toothed "
             "rosettes and small-leaved plants), at several stages of growth; leaves overlap and throw shadows. A plant "

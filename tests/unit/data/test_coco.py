@@ -160,9 +160,10 @@ def test_pictures_are_found_where_tools_put_them(tmp_path: Path, file: str, plac
     assert _splits(read_dataset(tmp_path / file)) == {place.format("board1/a.png"): "train"}
 
 
-def test_a_single_file_is_all_for_training_whatever_its_name(tmp_path: Path) -> None:
-    _write(tmp_path / "instances_val.json", _document())
-    assert _splits(read_dataset(tmp_path / "instances_val.json")) == {"a.png": "train"}
+@pytest.mark.parametrize(("name", "split"), [("instances_val", "val"), ("latest", "train"), ("test", "test")])
+def test_a_single_file_is_one_split_named_by_its_words(tmp_path: Path, name: str, split: str) -> None:
+    _write(tmp_path / f"{name}.json", _document())
+    assert _splits(read_dataset(tmp_path / f"{name}.json")) == {"a.png": split}
     assert _splits(read_dataset(tmp_path)) == {"a.png": "val"}
 
 
