@@ -164,7 +164,7 @@ def test_pictures_are_found_where_tools_put_them(tmp_path: Path, file: str, plac
 def test_a_single_file_is_one_split_named_by_its_words(tmp_path: Path, name: str, split: str) -> None:
     _write(tmp_path / f"{name}.json", _document())
     assert _splits(read_dataset(tmp_path / f"{name}.json")) == {"a.png": split}
-    assert _splits(read_dataset(tmp_path)) == {"a.png": "val"}
+    assert _splits(read_dataset(tmp_path)) == {"a.png": split}
 
 
 def test_other_json_files_are_left_alone(tmp_path: Path) -> None:
