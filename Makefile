@@ -63,10 +63,10 @@ runs: $(READY)  ## List the runs
 	@$(BIN)/tuneup runs
 
 test: $(READY)  ## Run the tests (offline, on the CPU)
-	@$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
-test-gpu: $(READY)  ## Run the tests that need a GPU
-	@$(BIN)/python -m pytest -m gpu $(ARGS)
+test-gpu: $(READY)  ## Run the tests and timings that need a GPU
+	@PYTHON=$(BIN)/python benchmarks/gpu.sh
 
 lint: $(READY)  ## Check style, types and the import rule
 	@$(BIN)/ruff check .
