@@ -6,7 +6,9 @@ runs/<name>/
   environment.json   versions, device, cores
   data.json          root, class names, counts, fingerprint      dataset/{images,boxes}.parquet  the tables themselves
   state.json         running, complete, interrupted or failed, and why
-  history/           steps.jsonl, epochs.jsonl, events.jsonl: one record a line, appended whole
+  history/           steps, epochs, events and probes as .jsonl: one record a line, appended whole
+                     tensors.bin: gradient norm of every tensor at every step   context.json: what they were measured on
+  incidents/<step>/  a step that was not finite and therefore not taken: what was found, and how to repeat it
   findings.json
   weights/           best.pt, last.pt; resume.pt until the run is complete
   eval/<split>/      metrics.json, detections.parquet
@@ -33,21 +35,22 @@ import yaml
 from .data.dataset import Dataset
 from .errors import RunError
 from .findings import Finding
-from .records import (
-    append_lines,
-    as_line,
-    exclusive,
-    explain_disk_errors,
-    now,
-    read_json,
-    read_lines,
-    write_atomic,
-    write_json,
-)
+from .records import exclusive, explain_disk_errors, now, read_json, write_atomic, write_json
+from .run_history import EPOCHS, EVENTS, PROBES, STEPS, RunHistory
 
-__all__ = ["DETECTIONS_SCHEMA", "EPOCHS", "EVENTS", "STEPS", "Run", "list_runs", "now", "write_atomic", "write_json"]
+__all__ = [
+    "DETECTIONS_SCHEMA",
+    "EPOCHS",
+    "EVENTS",
+    "PROBES",
+    "STEPS",
+    "Run",
+    "list_runs",
+    "now",
+    "write_atomic",
+    "write_json",
+]
 
-STEPS, EPOCHS, EVENTS = "steps", "epochs", "events"
 DETECTIONS_SCHEMA: dict[str, Any] = {
     "image_id": pl.UInt32,
     "class_id": pl.UInt16,
@@ -62,11 +65,8 @@ DETECTIONS_SCHEMA: dict[str, Any] = {
 CLOCK_SLACK = 5.0  # seconds by which two clocks of one machine may differ
 
 
-class Run:
+class Run(RunHistory):
     """One run folder. Reading methods return empty tables or `{}` for what has not been written yet."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
 
     @property
     def name(self) -> str:
@@ -192,45 +192,6 @@ class Run:
         known.update({finding.id: finding for finding in findings})
         write_json(self.path / "findings.json", [finding.to_dict() for finding in known.values()])
 
-    # ---- history -----------------------------------------------------------------------------------------------
-
-    def append(self, kind: str, records: Sequence[Mapping[str, Any]]) -> None:
-        """Append records to the history `steps`, `epochs` or `events`, each as one whole line, all or none.
-
-        Raises:
-            RunError: the disk is full or not writable.
-        """
-        if records:
-            append_lines(self._history(kind), records)
-
-    def records(self, kind: str) -> list[dict[str, Any]]:
-        """Return the records of one history in the order in which they were written."""
-        return read_lines(self._history(kind))
-
-    def rewind(self, epochs: int) -> None:
-        """Cut the history back to its first `epochs` epochs, so that a resumed run has every step once.
-
-        The events `resume` all stay: how often a run was taken up again is part of its story.
-        """
-        for kind in (STEPS, EPOCHS, EVENTS):
-            kept = [r for r in self.records(kind) if r["epoch"] < epochs or r.get("event") == "resume"]
-            write_atomic(self._history(kind), "".join(map(as_line, kept)))
-
-    def steps(self) -> pl.DataFrame:
-        """One row per optimiser step."""
-        return _table(self.records(STEPS))
-
-    def epochs(self) -> pl.DataFrame:
-        """One row per epoch."""
-        return _table(self.records(EPOCHS))
-
-    def events(self) -> list[dict[str, Any]]:
-        """Marked events: start, resume, warmup_end, close_mosaic, best, interrupted, early_stop, end."""
-        return self.records(EVENTS)
-
-    def _history(self, kind: str) -> Path:
-        return self.path / "history" / f"{kind}.jsonl"
-
     # ---- data, weights, evaluations ----------------------------------------------------------------------------
 
     def save_dataset(self, dataset: Dataset) -> None:
@@ -297,10 +258,6 @@ class Run:
             "evaluations": self.evaluations(),
             "findings": [finding.to_dict() for finding in self.findings()],
         }
-
-
-def _table(records: list[dict[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame(records, infer_schema_length=None) if records else pl.DataFrame()
 
 
 def list_runs(folder: Path) -> list[Run]:

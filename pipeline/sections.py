@@ -133,6 +133,9 @@ class MonitorConfig(Section):
     clip: float = Field(
         default=10.0, gt=0, description="largest total gradient norm of a step; 10 is the value fixed in Ultralytics"
     )
+    skips: int = Field(
+        default=10, ge=1, description="so many optimiser steps in a row that are not finite stop the training"
+    )
     loggers: list[Literal["clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"]] = Field(
         default=[], description="Ultralytics' own integrations to switch on; each needs its package"
     )

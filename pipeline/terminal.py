@@ -66,6 +66,10 @@ class TrainingView:
         """Remember the newest figures."""
         self.record = records[-1]
 
+    def on_findings(self, findings: list[Finding]) -> None:
+        """Print what the diagnosis has just found."""
+        print_findings(self.console, findings)
+
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Print the epoch's line."""
         terms = [k for k in record if k.startswith("train_")]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Config, config_from_dict, load_config, require_data
 from .errors import RunError, TuneUpError, UsageError
+from .findings import Finding
 from .runs import Run, list_runs, now, write_atomic
 
 if TYPE_CHECKING:
@@ -147,6 +148,9 @@ class ReportWatcher:
 
     def on_steps(self, records: list[dict[str, Any]]) -> None:
         """Nothing to show yet."""
+
+    def on_findings(self, findings: list[Finding]) -> None:
+        """The page shows them when it is written next."""
 
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Write the page anew."""

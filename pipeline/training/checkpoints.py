@@ -87,10 +87,17 @@ def restore(trainer: TuneUpTrainer, path: Path) -> dict[str, Any]:
     trainer.best_fitness = state["best_fitness"]
     trainer.stopper.best_fitness = state["stopper"]["best_fitness"]
     trainer.stopper.best_epoch = state["stopper"]["best_epoch"]
-    model.criterion = model.init_criterion()
     if state["criterion_updates"]:  # YOLO26: its weight of the two branches follows from the number of epochs
         model.criterion.updates = state["criterion_updates"] - 1
         model.criterion.update()
+    # What diagnosis compares: an optimizer that lost its moments starts with a jump.
+    state["restored"] = {
+        "optimizer_tensors": len(state["optimizer"]["state"]),
+        "optimizer_tensors_expected": sum(
+            any(p.requires_grad for p in group["params"]) * len(group["params"])
+            for group in trainer.optimizer.param_groups
+        ),
+    }
     trainer.start_epoch = state["epoch"] + 1
     trainer.steps_done = state["steps_done"]
     trainer.seconds_before = state["seconds"]

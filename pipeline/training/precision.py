@@ -1,9 +1,22 @@
-"""Whether half precision works for the model at hand."""
+"""Which number formats work for the model at hand."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import nn
+
+
+def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractContextManager[None]:
+    """Return torch's context for mixed precision; takes the place of Ultralytics' own, which refuses bf16 on a CPU.
+
+    Args:
+        enabled: whether to use the device's default half precision, or the format itself.
+        device: type of the device, as in `torch.device.type`.
+    """
+    kind = enabled if isinstance(enabled, torch.dtype) else None
+    return torch.autocast(device, dtype=kind, enabled=bool(enabled))
 
 
 def amp_is_sound(model: nn.Module) -> bool:

@@ -27,6 +27,8 @@ from ..findings import Finding
 from ..leash import chatter_to, cpu_count, tighten
 from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
+from .diagnosis import diagnose
+from .history import History
 from .trainer import TuneUpTrainer
 from .watcher import StopRequested, Watcher
 
@@ -214,6 +216,7 @@ def _close(run: Run, outcome: dict[str, str], seconds: float) -> None:
     event = {"event": word, "epoch": max(epochs.height - 1, 0), "step": steps.height, "time": now()}
     try:
         run.append(EVENTS, [{**event, "text": outcome["reason"]}])
+        run.add_findings(diagnose(History.of(run)))
         run.update_state(**outcome, seconds=seconds, pid=None)
         if outcome["state"] == "complete":
             run.weights("resume").unlink(missing_ok=True)

@@ -6,16 +6,19 @@ What it overrides and why:
 |---|---|---|
 | get_dataset, build_dataset | reads a data.yaml and label files | feeds the run's tables |
 | setup_model | reads checkpoints, resumes from half precision EMA weights | reads weights without running code |
-| preprocess_batch | - | notes the pictures of the batch |
+| _build_train_pipeline | builds anew after running out of memory | forgets the open step, says so |
+| preprocess_batch | - | notes the pictures of the batch, keeps them for a replay |
 | build_optimizer | steps tensor by tensor on the CPU | torch's fused CPU step: the same update in one pass |
-| optimizer_step | clips at 10 and throws the norm away | measures, clips with the measured norm |
+| optimizer_step | clips at 10, hides the norm, takes what is not finite | measures, guards, clips with that norm |
 | save_metrics | appends to results.csv | appends the epoch's record, before the checkpoint is written |
 | save_model | writes in place, optimiser inside | atomic; best/last hold weights, resume.pt the exact state |
-| resume_training | half precision EMA and optimiser | the exact state: on the CPU as if never stopped |
-| _handle_nan_recovery | goes back an epoch, or only warns | stops and says why; nothing non-finite was saved |
+| resume_training | half precision EMA and optimiser | both branches' losses; the exact state, as if never stopped |
+| _handle_nan_recovery | goes back an epoch, or only warns | nothing to recover: the guard took no such step |
 | final_eval | validates best.pt once more | nothing: these weights were validated when they were saved |
 
-`tests/unit/training/test_upstream.py` fails when one of these methods changes in the installed Ultralytics.
+The class is built in three files: `run_data_trainer` (what feeds it), `stepping_trainer` (one optimiser step) and this
+one (the moments of a run). `tests/unit/training/test_upstream.py` fails when one of these methods changes in the
+installed Ultralytics.
 """
 
 from __future__ import annotations
@@ -23,29 +26,33 @@ from __future__ import annotations
 import math
 import random
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import ultralytics.engine.trainer as upstream
-from torch import Tensor
-from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from ..errors import TrainingError
 from ..leash import thread_count, tighten
-from ..model_source import load_weights
-from ..runs import EPOCHS, EVENTS, STEPS, Run, now
-from . import checkpoints
-from .gradients import StepMonitor
-from .precision import amp_is_sound
-from .table_dataset import TableDataset
+from ..runs import EPOCHS, STEPS, Run
+from . import checkpoints, losses
+from .context import step_batches, training_context
+from .diagnosis import diagnose
+from .gradients import GradientMonitor, layer_of
+from .guard import Guard
+from .history import History
+from .observer import Observer
+from .precision import amp_is_sound, autocast
+from .probes import head_name
+from .stepping_trainer import NAN_ADVICE, SteppingTrainer
 from .watcher import StopRequested, Watcher
 
+JUDGED_EVERY = 25  # optimiser steps between two diagnoses, at least; a run has about 40 of them besides its epochs
 
-class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
+
+class TuneUpTrainer(SteppingTrainer):
     """Trains the dataset of a run folder; `save_dir` is that folder.
 
     Everything it needs it finds there, because Ultralytics starts several GPUs by building the trainer anew in other
@@ -56,18 +63,22 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         self.run = Run((overrides or {})["save_dir"])
         config = self.run.config
         tighten(config["monitor"]["loggers"])
-        upstream.check_amp = amp_is_sound
+        upstream.check_amp, upstream.autocast = amp_is_sound, autocast
         self.watchers: list[Watcher] = []
         self.stop_requested = False
-        self.monitor = StepMonitor(config["monitor"]["clip"], self._keep_steps)
+        self.monitor = GradientMonitor(config["monitor"]["clip"], self._keep_steps)
+        self.guard = Guard(self.run)
+        self.observer = Observer(self.run, records=RANK in {-1, 0})
+        self.branch_weights: dict[str, float] = {}
+        self._epoch_records: list[dict[str, Any]] = []
+        self._judge_every = 0
+        self._started = False
         self.steps_done = 0
         self.seconds_before = 0.0
-        self._accumulate = 1
+        self._accumulate = self.nominal_accumulate = 1
         self._resumed: dict[str, Any] | None = None
         self.last_step_batch = -1
         self._first_step_delay = 0
-        self._batch_counted = False
-        self.model: Any
         self.start_epoch: int
         self.best_fitness: Any
         super().__init__(cfg, overrides, _callbacks)
@@ -78,127 +89,14 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         self.add_callback("on_train_batch_end", TuneUpTrainer._end_batch)
         self.add_callback("on_val_batch_end", lambda _: self._stop_if_requested())
 
-    # ---- data and model --------------------------------------------------------------------------------------------
-
-    def get_dataset(self) -> dict[str, Any]:
-        """Describe the run's dataset the way Ultralytics wants it; a split's name stands for its path."""
-        self.dataset = self.run.dataset()
-        names = dict(enumerate(self.dataset.names))
-        splits = {name: name for name in ("train", "val", "test")}
-        return {"names": names, "nc": len(names), "channels": 3, "path": str(self.dataset.root), **splits}
-
-    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> TableDataset:
-        """Build the loader's dataset of one split."""
-        training = mode == "train"
-        processes = max(1, self.args.workers) * (1 if training else 2) if self.args.workers else 1
-        return TableDataset(
-            self.dataset.split(img_path),
-            processes=processes,
-            imgsz=self.args.imgsz,
-            batch_size=batch,
-            augment=training,
-            hyp=self.args,
-            rect=self.args.rect or not training,
-            stride=max(int(unwrap_model(self.model).stride.max()), 32),
-            pad=0.0 if training else 0.5,
-            fraction=self.args.fraction if training else 1.0,
-            data=self.data,
-            task="detect",
-        )
-
-    def setup_model(self) -> None:
-        """Build the model, with the weights of a checkpoint where there is one."""
-        path = str(self.model)
-        weights = load_weights(Path(path)) if path.endswith(".pt") else None
-        cfg = weights.yaml if weights is not None else path
-        if isinstance(self.args.pretrained, str):
-            weights = load_weights(Path(self.args.pretrained))
-        elif self.args.pretrained is False:
-            weights = None
-        self.model = self.get_model(cfg=cfg, weights=weights, verbose=False)
-
-    def build_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Build the optimizer; on the CPU with torch's fused step, as Ultralytics does on a GPU."""
-        optimizer: torch.optim.Optimizer = super().build_optimizer(*args, **kwargs)
-        if self.device.type == "cpu" and type(optimizer) in {torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD}:
-            for group in optimizer.param_groups:
-                group.update(fused=True, foreach=False)
-        return optimizer
-
-    # ---- one step --------------------------------------------------------------------------------------------------
-
-    @property
-    def accumulate(self) -> int:
-        """Batches per optimiser step.
-
-        Ultralytics' loop steps when enough batches passed since the last step, and has forgotten that step after a
-        resume; until the first one afterwards the missing count is added here.
-        """
-        return self._accumulate + self._first_step_delay
-
-    @accumulate.setter
-    def accumulate(self, value: int) -> None:
-        self._accumulate = value
-
-    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Note how many pictures the batch has."""
-        batch = super().preprocess_batch(batch)
-        self._batch_images = len(batch["img"])
-        self._batch_counted = False
-        return batch
-
-    def _count_batch(self) -> None:
-        if not self._batch_counted:
-            self.monitor.add_batch(self._batch_images, self.loss, self.loss_items)
-            self._batch_counted = True
-
-    def optimizer_step(self) -> None:
-        """Step as Ultralytics does, with the norm measured once, before clipping, and kept."""
-        self._count_batch()
-        self.scaler.unscale_(self.optimizer)
-        norm = self.monitor.measure_and_clip(self.model.parameters())
-        scale = self.scaler.get_scale() if self.scaler.is_enabled() else None
-        facts = self._step_facts(scale)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        facts["skipped"] = scale is not None and self.scaler.get_scale() < scale
-        self.optimizer.zero_grad()
-        if self.ema:
-            self.ema.update(self.model)
-        if RANK in {-1, 0}:
-            self.monitor.end_step(norm, facts)
-        self.steps_done += 1
-        self._first_step_delay = 0
-        self.last_step_batch = self._batches + 1  # this batch's number; it is counted when it ends
-
-    def _step_facts(self, scale: float | None) -> dict[str, Any]:
-        criterion = unwrap_model(self.model).criterion
-        rates = zip(self._group_names(), self.optimizer.param_groups, strict=True)
-        return {
-            "step": self.steps_done,
-            "epoch": self.epoch,
-            "seconds": round(self.seconds(), 3),
-            **{f"lr_{name}": group["lr"] for name, group in rates},
-            "o2m": getattr(criterion, "o2m", None),  # weight of YOLO26's one-to-many branch in the loss
-            "loss_scale": scale,
-        }
-
-    def _group_names(self) -> list[str]:
-        """Return a name for each parameter group; MuSGD splits each into the faster head and the rest."""
-        names: list[str] = []
-        for index, group in enumerate(self.optimizer.param_groups):
-            name = str(group.get("param_group", index))
-            names.append(f"{name}_rest" if name in names else name)
-        return names
-
-    def seconds(self) -> float:
-        """Return the training time of the run so far, over all its parts."""
-        return self.seconds_before + time.time() - float(self.train_time_start)
-
-    def _keep_steps(self, records: list[dict[str, Any]]) -> None:
+    def _keep_steps(self, records: list[dict[str, Any]], norms: Any) -> None:
+        if RANK not in {-1, 0}:
+            return
         self.run.append(STEPS, records)
+        self.run.append_norms([record["step"] for record in records], norms)
+        self._epoch_records += records
         for watcher in self.watchers:
-            watcher.on_steps(records)
+            watcher.on_steps([{**records[-1], "update_ratio": self.observer.last_update}])
 
     # ---- moments ---------------------------------------------------------------------------------------------------
 
@@ -208,19 +106,73 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         if self._resumed is not None:
             self.last_step_batch = self._resumed["last_step_batch"]
             self._first_step_delay = self.last_step_batch + 1
-        if RANK in {-1, 0}:
-            group = self.optimizer.param_groups[0]
-            self.run.update_state(
-                epochs=self.epochs,
-                optimizer=type(self.optimizer).__name__,
-                lr0=group["initial_lr"],
-                batch=self.batch_size,
-                device=str(self.device),
-                threads=torch.get_num_threads(),
+        model = unwrap_model(self.model)
+        spoilt = [name for name, value in model.state_dict().items() if not bool(value.isfinite().all())]
+        if spoilt:
+            more = f" and {len(spoilt) - 3} more" if len(spoilt) > 3 else ""
+            raise TrainingError(
+                f"the weights to start from are not finite in {', '.join(spoilt[:3])}{more}; choose another checkpoint "
+                f"with model=FILE"
             )
-            self._event("resume" if self.start_epoch else "start", self.start_epoch, f"epoch {self.start_epoch + 1}")
+        self.monitor.watch(self.model.named_parameters())
+        self.guard.watch(model)
+        self.observer.watch(model, self.optimizer, self._group_names())
+        self._started = True
+        if RANK not in {-1, 0}:
+            return
+        head = head_name(model)
+        self.run.begin_norms(self.monitor.tensors, [layer_of(name, head) for name in self.monitor.tensors])
+        self._describe()
+        self._event("resume" if self.start_epoch else "start", self.start_epoch, f"epoch {self.start_epoch + 1}")
+        for watcher in self.watchers:
+            watcher.on_start(self.run, self.epochs, self.start_epoch, len(self.train_loader))
+        self.observer.keep_sample(self.dataset.split("train"), self.args.imgsz, self.stride, self.args)
+        if not self.start_epoch:
+            self.observer.probe_health(model, 0, 0, self.batch_size)
+        self._judge()
+
+    def _describe(self) -> None:
+        """Record what the history is measured on."""
+        batches = len(self.train_loader)
+        warmup = self._get_warmup_iterations(batches)
+        ends = list(step_batches(batches, self.epochs, warmup, self.nominal_accumulate))
+        self.observer.schedule(len(ends), self.epochs)
+        self._judge_every = max(JUDGED_EVERY, len(ends) // 40)
+        context = training_context(self, ends, warmup)
+        if self._resumed is not None:
+            context["restored"] = self._resumed["restored"]
+        self.run.save_context(context)
+        self.run.update_state(
+            epochs=self.epochs,
+            optimizer=context["optimizer"],
+            lr0=context["lr0"],
+            batch=self.batch_size,
+            device=str(self.device),
+            threads=torch.get_num_threads(),
+        )
+
+    def _judge(self) -> None:
+        """Let the diagnosis look at the history so far, and tell the watchers what is new."""
+        self.monitor.flush()
+        known = {(finding.id, finding.severity) for finding in self.run.findings()}
+        found = diagnose(History.of(self.run))
+        new = [finding for finding in found if (finding.id, finding.severity) not in known]
+        if new:
+            self.run.add_findings(found)
             for watcher in self.watchers:
-                watcher.on_start(self.run, self.epochs, self.start_epoch, len(self.train_loader))
+                watcher.on_findings(new)
+
+    def _build_train_pipeline(self) -> None:
+        """Build the loaders; called again, with half the batch, after running out of memory in the first epoch."""
+        super()._build_train_pipeline()
+        self.nominal_accumulate = self._accumulate
+        if self._started:
+            self.monitor.drop_open_step()
+            self.guard.take_back()
+            self.guard.forget_batches()
+            self.observer.end_epoch()
+            self._event("out_of_memory", self.epoch, f"out of memory; batch halved to {self.batch_size}")
+            self._describe()
 
     def _begin_epoch(self) -> None:
         """Make the epoch a function of seed and number alone, so that a resumed run takes the same path."""
@@ -238,6 +190,8 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
                 parameter.grad = None if gradient is None else gradient.to(self.device)
             self.monitor.load_state(self._resumed["open_step"])
         self.epoch_started = time.time()
+        self.branch_weights = losses.branch_weights(unwrap_model(self.model))
+        self._epoch_records = []
         if self.args.mosaic and self.args.close_mosaic and self.epoch == max(self.epochs - self.args.close_mosaic, 0):
             self._event("close_mosaic", self.epoch, "mosaic off from here")
 
@@ -249,28 +203,30 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             self._event("warmup_end", self.epoch, "warm-up ends")
         for watcher in self.watchers:
             watcher.on_batch(self.epoch, self._batches + 1 - batches * self.epoch)
+        if RANK in {-1, 0} and not self.monitor.images and self.steps_done % self._judge_every == 0:
+            self._judge()
         self._stop_if_requested()
 
     def _stop_if_requested(self) -> None:
         if self.stop_requested:
             raise StopRequested
 
-    def _event(self, event: str, epoch: int, text: str) -> None:
-        if RANK in {-1, 0}:
-            record = {"event": event, "epoch": epoch, "step": self.steps_done, "time": now(), "text": text}
-            self.run.append(EVENTS, [record])
-
     # ---- end of an epoch -------------------------------------------------------------------------------------------
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Append the epoch's record; called before the checkpoint, so that a checkpoint never lacks its record."""
         self.monitor.flush()
+        self.observer.end_epoch()
         best = self.best_fitness == self.fitness
+        val = {key.removeprefix("val/"): v for key, v in metrics.items() if key.startswith("val/")}
         record = {
             "epoch": self.epoch,
             "seconds": round(time.time() - self.epoch_started, 3),
             "steps": self.steps_done,
-            **{key.replace("/", "_"): value for key, value in metrics.items() if key.startswith(("train/", "val/"))},
+            **self.branch_weights,
+            **{f"train_{name}": value for name, value in losses.epoch_means(self._epoch_records).items()},
+            **self._loss_columns("val", val),
+            **self._loss_columns("sample", self._sample_terms(), list(val)),
             "val_map50": self.metrics["metrics/mAP50(B)"],
             "val_map50_95": self.metrics["metrics/mAP50-95(B)"],
             "val_precision": self.metrics["metrics/precision(B)"],
@@ -279,14 +235,28 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
             "best": bool(best),
         }
         self.run.append(EPOCHS, [record])
+        if self.observer.is_due(self.epoch, self.epochs):
+            self.observer.probe_health(unwrap_model(self.model), self.steps_done - 1, self.epoch, self.batch_size)
         self.run.update_state(epochs_done=self.epoch + 1, seconds=round(self.seconds(), 1))
         self.epoch_record = record
+        self._judge()
+
+    def _sample_terms(self) -> dict[str, float]:
+        due = self.observer.is_due(self.epoch, self.epochs)
+        return self.observer.sample_terms(self.ema.ema) if due else {}
+
+    def _loss_columns(self, part: str, terms: dict[str, float], names: list[str] | None = None) -> dict[str, Any]:
+        """Return the loss of a part of the data under the epoch's branch weights, and its terms; null if not taken."""
+        if not terms:
+            return {f"{part}_{name}": None for name in ("loss", *(names or ()))}
+        columns = {f"{part}_{name}": value for name, value in terms.items()}
+        return {f"{part}_loss": losses.total_of(terms, self.branch_weights), **columns}
 
     def save_model(self) -> bool:
         """Write last.pt, best.pt and, last of all, resume.pt, each in one piece."""
         checkpoint = checkpoints.for_use(self)
         if checkpoint is None:
-            raise TrainingError(f"the weights are no longer finite after epoch {self.epoch + 1}; {_NAN_ADVICE}")
+            raise TrainingError(f"the weights are no longer finite after epoch {self.epoch + 1}; {NAN_ADVICE}")
         checkpoints.write(self.last, checkpoint)
         if self.best_fitness == self.fitness:
             checkpoints.write(self.best, checkpoint)
@@ -301,27 +271,21 @@ class TuneUpTrainer(DetectionTrainer):  # type: ignore[misc]
         return True
 
     def resume_training(self, ckpt: Any) -> None:
-        """Take up the exact state of the last complete epoch, if the run folder has one."""
+        """Settle the losses, and take up the exact state of the last complete epoch if the run folder has one."""
+        for model in (unwrap_model(self.model), self.ema.ema):
+            losses.install(model)
         path = self.run.weights("resume")
         if path.is_file():
             self._resumed = checkpoints.restore(self, path)
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        """Stop on a loss or score that is no number; nothing of this epoch was or will be saved."""
-        loss = float(self.loss.detach()) if isinstance(self.loss, Tensor) else 0.0
-        if math.isfinite(loss) and (self.fitness is None or math.isfinite(float(self.fitness))):
+        """Stop on a validation score that is no number; a loss that is none never reached the weights."""
+        if self.fitness is None or math.isfinite(float(self.fitness)):
             return False
-        what = "loss" if not math.isfinite(loss) else "validation score"
-        raise TrainingError(f"the {what} is no number any more in epoch {epoch + 1}; {_NAN_ADVICE}")
+        raise TrainingError(f"the validation score is no number any more in epoch {epoch + 1}; {NAN_ADVICE}")
 
     def final_eval(self) -> None:
         """Do nothing: best.pt was validated when it was saved."""
 
     def plot_metrics(self) -> None:
         """Do nothing: the report draws the curves."""
-
-
-_NAN_ADVICE = (
-    "the weights of the last sound epoch are kept. Lower train.lr0 to a third, "
-    "or set train.amp=bf16 (or false) if this run used half precision"
-)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ..findings import Finding
 from ..runs import Run
 
 
@@ -17,7 +18,10 @@ class Watcher(Protocol):
         """A batch was back-propagated; `batch` counts from 1 within the epoch."""
 
     def on_steps(self, records: list[dict[str, Any]]) -> None:
-        """Optimiser steps were taken; the records of `steps.jsonl`."""
+        """Optimiser steps were taken; the newest record of `steps.jsonl`, with `update_ratio` by optimizer group."""
+
+    def on_findings(self, findings: list[Finding]) -> None:
+        """The diagnosis found something that was not known before."""
 
     def on_epoch(self, record: dict[str, Any]) -> None:
         """An epoch was trained and validated; the record of `epochs.jsonl`."""

@@ -61,8 +61,9 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     assert run.epochs().height >= epoch
     resumed = verbs.resume(run)
     assert resumed.state["state"] == "complete"
-    for kind in ("steps", "epochs"):
+    for kind in ("steps", "epochs", "probes"):
         assert without_times(resumed.records(kind)) == without_times(tiny_run.records(kind))
+    assert resumed.norms().values.tobytes() == tiny_run.norms().values.tobytes()
     assert resumed.detections("test").equals(tiny_run.detections("test"))
 
 

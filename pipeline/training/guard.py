@@ -1,0 +1,113 @@
+"""Keeps what is not finite out of the weights, their average and the checkpoints, within the step in which it appears.
+
+Ultralytics lets it through: with fp32 and bf16 nothing checks the gradients, one NaN makes clipping turn all of them
+NaN, and BatchNorm's running statistics take up a NaN in the forward pass, before any gradient exists. Here the step is
+not taken, the statistics go back to where they stood when the step began, the average is not updated, the batches are
+replayed to find the culprit (`replay`), and what was found stays in the run as an incident.
+
+The decision costs one read of one value from the device per optimiser step, in all number formats. Ultralytics' own
+loop reads the loss terms on the host after every batch, so that the device is waited for there in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..runs import Run, now, write_atomic
+from .replay import Batch, Situation, replay
+
+KEPT_STEPS = 3  # with weights and pictures, enough to repeat them; later incidents keep their record alone
+REPLAYED_STEPS = 10  # a replay costs several passes, and the tenth says what the first said
+
+
+class Guard:
+    """Watches one training.
+
+    Args:
+        run: gets the incidents.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.in_a_row = 0
+        self.incidents = len(run.incidents())
+        self._buffers: list[Tensor] = []
+        self._kept: list[Tensor] = []
+        self._batches: list[Batch] = []
+
+    def watch(self, model: nn.Module) -> None:
+        """Take the buffers of a model that is set up: BatchNorm's running statistics."""
+        self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
+        self._kept = [buffer.detach().clone() for buffer in self._buffers]
+
+    def hold(self, batch: Mapping[str, Any]) -> None:
+        """Keep a batch of the open step as the loader gave it: pictures in bytes in the host's memory, no copy."""
+        self._batches.append(dict(batch))
+
+    def forget_batches(self) -> None:
+        """Drop the batches of the open step."""
+        self._batches = []
+
+    @staticmethod
+    def is_finite(values: Iterable[Tensor]) -> bool:
+        """Whether all scalars are finite: the one read from the device."""
+        return bool(torch.stack([value.detach().float() for value in values]).isfinite().all())
+
+    @torch.no_grad()
+    def accept(self) -> None:
+        """The step was taken: its statistics are what a later one goes back to if it must."""
+        torch._foreach_copy_(self._kept, self._buffers)
+        self.forget_batches()
+        self.in_a_row = 0
+
+    @torch.no_grad()
+    def take_back(self) -> None:
+        """The step is not taken: put the statistics back."""
+        torch._foreach_copy_(self._buffers, self._kept)
+
+    def examine(self, situation: Situation, facts: Mapping[str, Any], tensors: Sequence[str]) -> dict[str, Any]:
+        """Find out what was not finite in the open step and write it into the run; call `take_back` before.
+
+        Args:
+            situation: the model and how its trainer calls it.
+            facts: step, epoch and what else is known of it.
+            tensors: parameter tensors whose gradient was not finite.
+
+        Returns the incident's record.
+        """
+        self.incidents += 1
+        self.in_a_row += 1
+        name = f"step-{facts['step']:06}"
+        files = [str(file) for batch in self._batches for file in batch.get("im_file", ())]
+        record: dict[str, Any] = {**facts, "time": now(), "tensors": list(tensors), "batch_files": files}
+        if self.incidents <= KEPT_STEPS:
+            path = self.run.incident_folder(name) / "step.pt"
+            write_atomic(path, lambda file: torch.save(situation.snapshot(self._batches), file))
+            record["replay"] = f"tuneup doctor {path.parent}"
+        if self.incidents <= REPLAYED_STEPS:
+            record |= replay(situation, self._batches, tensors).to_dict()
+            self.take_back()
+        self.run.add_incident(name, record)
+        return record
+
+
+def describe_incident(record: Mapping[str, Any]) -> str:
+    """Return one sentence about an incident: where it began, and with which pictures."""
+    files, module = list(record.get("files") or ()), record.get("module")
+    some = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+    where = f"{module} ({record['kind']})" if module else ""
+    if record.get("phase") == "pictures":
+        return f"pixels of {some} are not finite"
+    if record.get("phase") == "forward":
+        terms = ", ".join(record.get("loss_terms") or ())
+        begun = f"{where} makes the first value that is not finite" if where else f"the loss term {terms} is not finite"
+        return f"{begun}, {f'with {some}' if record.get('told_apart') else 'whatever the picture'}"
+    if record.get("phase") == "backward":
+        return f"the gradient of {where or 'some layer'} is not finite although the loss is"
+    tensors = list(record.get("tensors") or ())
+    named = where or ", ".join(tensors[:3]) + (f" and {len(tensors) - 3} more" if len(tensors) > 3 else "")
+    return f"the gradient of {named} was not finite" + ("" if "repeated" not in record else "; a replay was")

@@ -1,0 +1,138 @@
+"""Takes the sampled measurements of a training when they are due, and keeps them in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data.dataset import Dataset
+from ..runs import PROBES, Run
+from . import losses, probes
+from .table_dataset import TableDataset
+
+SAMPLE_PICTURES = 32  # of train, not augmented: their loss, beside that of val, shows overfitting
+HEALTH_PICTURES = 8  # of these, for BatchNorm, dead units and the loss terms' shares
+SAMPLES_OF_EPOCHS = (
+    15  # per run: with 32 pictures about 3 % of the time of a small set's epochs (docs/benchmarks/monitor)
+)
+
+
+class Observer:
+    """Follows one training.
+
+    Args:
+        run: gets the records of `history/probes.jsonl`.
+        records: whether this process keeps records (rank 0).
+    """
+
+    def __init__(self, run: Run, *, records: bool) -> None:
+        self.run = run
+        self.records = records
+        self.period = 1
+        self.epoch_period = 1
+        self.probe: probes.UpdateProbe | None = None
+        self._pending: dict[str, Any] | None = None
+        self._sample: list[dict[str, Any]] = []
+
+    def schedule(self, total_steps: int, epochs: int) -> None:
+        """Settle how often to measure, from the length of the run."""
+        self.period = probes.period(total_steps)
+        self.epoch_period = max(1, -(-epochs // SAMPLES_OF_EPOCHS))
+
+    def watch(self, model: nn.Module, optimizer: torch.optim.Optimizer, group_names: Sequence[str]) -> None:
+        """Take the model and the optimizer of a training that is set up."""
+        if self.records:
+            self.probe = probes.UpdateProbe(model, optimizer, group_names)
+
+    # ---- steps -----------------------------------------------------------------------------------------------------
+
+    def before_step(self, step: int, images: int) -> None:
+        """Compare with the step before if that was sampled, and keep what this one needs if it is due."""
+        if self.probe is None:
+            return
+        if self._pending is not None:
+            self._pending |= self.probe.successor(images) or {}
+            self._write_pending()
+        if step % self.period == 0:
+            self.probe.before()
+
+    def after_step(self, step: int, epoch: int) -> None:
+        """Measure what the optimizer did, if this step is due."""
+        if self.probe is not None and step % self.period == 0:
+            self._pending = {"kind": "update", "step": step, "epoch": epoch, **self.probe.after()}
+
+    def step_was_skipped(self) -> None:
+        """The open step is not taken: there is nothing to compare."""
+        if self.probe is not None:
+            self.probe.forget()
+            self._write_pending()
+
+    @property
+    def last_update(self) -> dict[str, float]:
+        """|dw|/|w| per optimizer group in the sampled step before last, for the terminal."""
+        return dict(self._pending["group_ratio"]) if self._pending else {}
+
+    def _write_pending(self) -> None:
+        if self._pending is not None:
+            self.run.append(PROBES, [self._pending])
+            self._pending = None
+
+    # ---- epochs ----------------------------------------------------------------------------------------------------
+
+    def keep_sample(self, dataset: Dataset, imgsz: int, stride: int, args: Any) -> None:
+        """Read the fixed pictures of train, prepared as for validation."""
+        count = min(dataset.images.height, SAMPLE_PICTURES)
+        table = TableDataset(
+            dataset,
+            fraction=count if count > 1 else 1.0,
+            imgsz=imgsz,
+            batch_size=HEALTH_PICTURES,
+            augment=False,
+            hyp=args,
+            rect=True,
+            stride=stride,
+            pad=0.5,
+            data={"names": dict(enumerate(dataset.names)), "nc": len(dataset.names), "channels": 3},
+            task="detect",
+        )
+        items = [table[index] for index in range(len(table))]
+        chunks = [items[start : start + HEALTH_PICTURES] for start in range(0, len(items), HEALTH_PICTURES)]
+        self._sample = [table.collate_fn(chunk) for chunk in chunks]
+
+    def is_due(self, epoch: int, epochs: int) -> bool:
+        """Whether the fixed sample is to be measured after this epoch (counted from 0)."""
+        return self.records and ((epoch + 1) % self.epoch_period == 0 or epoch + 1 >= epochs)
+
+    def sample_terms(self, average: nn.Module) -> dict[str, float]:
+        """Return the loss terms of the weights' average on the fixed sample, as on val."""
+        return losses.mean_terms(average, self._batches(average)) if self._sample else {}
+
+    def probe_health(self, model: nn.Module, step: int, epoch: int, batch: int) -> None:
+        """Record BatchNorm health, dead units and the loss terms' shares of the live model."""
+        first = next(self._batches(model), None)
+        if first is None or not self.records:
+            return
+        health = probes.activation_health(model, first["img"], batch)
+        shares = probes.term_shares(model, first)
+        self.run.append(
+            PROBES,
+            [
+                {"kind": "health", "step": step, "epoch": epoch, "norms": health},
+                {"kind": "terms", "step": step, "epoch": epoch, "shares": shares},
+            ],
+        )
+
+    def end_epoch(self) -> None:
+        """Write what waits: a resumed run cannot compare gradients across the end of an epoch, so none does."""
+        self._write_pending()
+        if self.probe is not None:
+            self.probe.forget()
+
+    def _batches(self, model: nn.Module) -> Iterator[Mapping[str, Any]]:
+        device = next(model.parameters()).device
+        for batch in self._sample:
+            moved = {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
+            yield {**moved, "img": moved["img"].float() / 255}

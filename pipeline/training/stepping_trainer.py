@@ -1,0 +1,187 @@
+"""The part of the trainer that takes the optimiser steps: measured, guarded, clipped with the measured norm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ultralytics.utils import RANK
+from ultralytics.utils.torch_utils import unwrap_model
+
+from ..errors import TrainingError
+from ..runs import EVENTS, now
+from .gradients import GradientMonitor
+from .guard import Guard, describe_incident
+from .observer import Observer
+from .replay import Situation
+from .run_data_trainer import RunDataTrainer
+
+NAN_ADVICE = (
+    "the weights of the last complete epoch are kept. Lower train.lr0 to a third, "
+    "or set train.amp=bf16 (or false) if this run used half precision"
+)
+
+
+class SteppingTrainer(RunDataTrainer):
+    """Takes the steps; see `trainer` for what is overridden and why."""
+
+    monitor: GradientMonitor
+    guard: Guard
+    observer: Observer
+    steps_done: int  # optimiser steps of the run, those that were not taken included
+    seconds_before: float  # training time before this process took up the run
+    branch_weights: dict[str, float]
+    last_step_batch: int
+    nominal_accumulate: int  # batches per optimiser step after warm-up
+    _accumulate: int
+    _first_step_delay: int
+    _batches: int
+    _batch_images = 0
+    _batch_counted = False
+
+    @property
+    def accumulate(self) -> int:
+        """Batches per optimiser step.
+
+        Ultralytics' loop steps when enough batches passed since the last step, and has forgotten that step after a
+        resume; until the first one afterwards the missing count is added here.
+        """
+        return self._accumulate + self._first_step_delay
+
+    @accumulate.setter
+    def accumulate(self, value: int) -> None:
+        self._accumulate = value
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Note how many pictures the batch has, and keep it until its step is taken."""
+        raw = dict(batch)
+        batch = super().preprocess_batch(batch)
+        self._batch_images = len(batch["img"]) * max(self.world_size, 1)
+        self._batch_counted = False
+        self.guard.hold({**raw, "size": tuple(batch["img"].shape[2:])})
+        return batch
+
+    def _prepare_again(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Prepare a kept batch as it was the first time; multi_scale draws its size only once."""
+        size = raw.pop("size")
+        wanted, self.args.multi_scale = self.args.multi_scale, 0.0
+        try:
+            batch: dict[str, Any] = super().preprocess_batch(raw)
+        finally:
+            self.args.multi_scale = wanted
+        if tuple(batch["img"].shape[2:]) != size:
+            batch["img"] = torch.nn.functional.interpolate(batch["img"], size, mode="bilinear", align_corners=False)
+        return batch
+
+    def _count_batch(self) -> None:
+        if not self._batch_counted:
+            self.monitor.add_batch(self._batch_images, self.loss, self.loss_items, self.branch_weights)
+            self._batch_counted = True
+
+    def optimizer_step(self) -> None:
+        """Step as Ultralytics does, with the norms measured once, before clipping, and kept; or not, if not finite."""
+        self._count_batch()
+        self.scaler.unscale_(self.optimizer)
+        total = self.monitor.measure()
+        facts = self._step_facts()
+        # With several GPUs the gradients are the same on all of them, a single device's loss is not.
+        alone = self.world_size <= 1 and self.monitor.loss is not None
+        taken = self.guard.is_finite([total, self.monitor.loss] if alone else [total])  # type: ignore[list-item]
+        if taken:
+            self._take_step()
+        else:
+            facts |= self._skip_step(facts)
+        self.optimizer.zero_grad()
+        self.guard.forget_batches()
+        self.monitor.end_step(facts)
+        self.steps_done += 1
+        self._first_step_delay = 0
+        self.last_step_batch = self._batches + 1  # this batch's number; it is counted when it ends
+        if not taken:
+            self._stop_if_nothing_helps(facts)
+
+    def _take_step(self) -> None:
+        self.observer.before_step(self.steps_done, self.monitor.images)
+        self.monitor.clip_gradients()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema:
+            self.ema.update(self.model)
+        self.observer.after_step(self.steps_done, self.epoch)
+        self.guard.accept()
+
+    def _skip_step(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Leave weights, average and statistics as they are, and find out what happened."""
+        scaled = self.scaler.is_enabled()
+        if scaled:
+            self.scaler.update()  # lowers the loss scale
+        self.guard.take_back()
+        self.observer.step_was_skipped()
+        loss = self.monitor.loss
+        if scaled and loss is not None and bool(loss.isfinite()):
+            self.guard.in_a_row += 1
+            return {"skipped": True, "skip_reason": "amp"}  # half precision finding its loss scale
+        if RANK in {-1, 0}:
+            model = unwrap_model(self.model)
+            situation = Situation(
+                model, self._prepare_again, self._precision, self.device.type, float(facts["loss_scale"] or 1.0)
+            )
+            self.guard.examine(
+                situation, {"step": self.steps_done, "epoch": self.epoch}, self.monitor.non_finite_tensors()
+            )
+            self._event("skipped", self.epoch, f"step {self.steps_done + 1} was not finite and not taken")
+        return {"skipped": True, "skip_reason": "non_finite"}
+
+    def _stop_if_nothing_helps(self, facts: Mapping[str, Any]) -> None:
+        """Stop when so many steps in a row were not finite that going on is pointless."""
+        most = self.run.config["monitor"]["skips"]
+        still_searching = facts["skip_reason"] == "amp" and self.scaler.get_scale() > 1
+        if self.guard.in_a_row >= most and not still_searching:
+            self.monitor.flush()
+            last = self.run.incidents()[-1:] if facts["skip_reason"] == "non_finite" else []
+            why = describe_incident(last[0]) if last else "the gradients overflow half precision at any loss scale"
+            raise TrainingError(
+                f"{self.guard.in_a_row} optimiser steps in a row were not finite, up to step {self.steps_done} "
+                f"(epoch {self.epoch + 1}): {why}; {NAN_ADVICE}"
+            )
+
+    @property
+    def _precision(self) -> torch.dtype | None:
+        return torch.bfloat16 if self.args.amp == "bf16" else torch.float16 if self.amp else None
+
+    @property
+    def precision_name(self) -> str:
+        """Number format of forward and backward pass: fp32, bf16 or fp16."""
+        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self._precision]
+
+    def _step_facts(self) -> dict[str, Any]:
+        rates = zip(self._group_names(), self.optimizer.param_groups, strict=True)
+        return {
+            "step": self.steps_done,
+            "epoch": self.epoch,
+            "seconds": round(self.seconds(), 3),
+            **{f"lr_{name}": group["lr"] for name, group in rates},
+            **self.branch_weights,  # of YOLO26's two branches in the loss
+            "loss_scale": self.scaler.get_scale() if self.scaler.is_enabled() else None,
+            "skipped": False,
+            "skip_reason": None,
+        }
+
+    def _group_names(self) -> list[str]:
+        """Return a name for each parameter group; MuSGD splits each into the faster head and the rest."""
+        names: list[str] = []
+        for index, group in enumerate(self.optimizer.param_groups):
+            name = str(group.get("param_group", index))
+            names.append(f"{name}_rest" if name in names else name)
+        return names
+
+    def seconds(self) -> float:
+        """Return the training time of the run so far, over all its parts."""
+        return self.seconds_before + time.time() - float(self.train_time_start)
+
+    def _event(self, event: str, epoch: int, text: str) -> None:
+        if RANK in {-1, 0}:
+            record = {"event": event, "epoch": epoch, "step": self.steps_done, "time": now(), "text": text}
+            self.run.append(EVENTS, [record])
