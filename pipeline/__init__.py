@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .errors import ConfigError, DataError, ModelError, RunError, TrainingError, TuneUpError, UsageError
     from .findings import Finding
     from .runs import Run
-    from .verbs import evaluate, make_demo, report, resume, train
+    from .verbs import diagnose, doctor, evaluate, make_demo, prove_backprop, replay, report, resume, train
 
 __version__ = "0.1.0"
 
@@ -38,10 +38,14 @@ _HOMES = {
     "TrainingError": "errors",
     "TuneUpError": "errors",
     "UsageError": "errors",
+    "diagnose": "verbs",
+    "doctor": "verbs",
     "evaluate": "verbs",
     "load_config": "config",
     "make_demo": "verbs",
+    "prove_backprop": "verbs",
     "read_dataset": "data.intake",
+    "replay": "verbs",
     "report": "verbs",
     "resume": "verbs",
     "train": "verbs",
@@ -58,10 +62,14 @@ __all__ = [
     "TrainingError",
     "TuneUpError",
     "UsageError",
+    "diagnose",
+    "doctor",
     "evaluate",
     "load_config",
     "make_demo",
+    "prove_backprop",
     "read_dataset",
+    "replay",
     "report",
     "resume",
     "train",

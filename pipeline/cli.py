@@ -83,6 +83,51 @@ def evaluate(words: Words = None, as_json: AsJson = False) -> int:
 
 
 @app.command()
+def doctor(words: Words = None, as_json: AsJson = False) -> int:
+    """Check a training before it begins (SUBJECT is a YAML file), judge a run folder anew, or repeat an incident."""
+    from . import verbs
+    from .terminal import print_culprit, print_findings, print_preflight
+
+    subject, overrides = _subject(words)
+    folder = Path(subject) if subject is not None and Path(subject).is_dir() else None
+    if folder is not None and overrides:
+        raise UsageError(f"{', '.join(overrides)}: a folder is looked at as it is; leave out the settings")
+    if folder is not None and (folder / "incident.json").is_file():
+        culprit = verbs.replay(folder)
+        _answer(as_json, culprit.to_dict(), lambda console: print_culprit(console, culprit.to_dict()))
+        return 1 if culprit.repeated else 0
+    if folder is not None:
+        findings = verbs.diagnose(folder)
+        _answer(as_json, [f.to_dict() for f in findings], lambda console: print_findings(console, findings, "healthy"))
+    else:
+        preflight = verbs.doctor(subject, overrides=overrides)
+        findings = list(preflight.findings)
+        _answer(as_json, preflight.to_dict(), lambda console: print_preflight(console, preflight.to_dict(), findings))
+    return 1 if any(finding.severity == "error" for finding in findings) else 0
+
+
+@app.command()
+def proof(
+    model: Annotated[
+        str, typer.Argument(help="Architecture (.yaml), checkpoint (.pt) or run folder.")
+    ] = "yolo26n.yaml",
+    as_json: AsJson = False,
+) -> int:
+    """Prove backpropagation: compare a model's gradients with finite differences, after an example by hand."""
+    from . import verbs
+    from .training.proof import explanation
+
+    result = verbs.prove_backprop(model)
+
+    def show(console: Console) -> None:
+        for line in explanation(result):
+            console.print(escape(line), highlight=False, soft_wrap=True)
+
+    _answer(as_json, result.to_dict(), show)
+    return 0 if result.passed else 1
+
+
+@app.command()
 def demo(
     kind: Annotated[str, typer.Argument(help="steel or field")],
     folder: Annotated[Path, typer.Argument(help="Folder to draw it into.")],

@@ -136,6 +136,9 @@ class MonitorConfig(Section):
     skips: int = Field(
         default=10, ge=1, description="so many optimiser steps in a row that are not finite stop the training"
     )
+    preflight: float = Field(
+        default=30.0, ge=0, description="seconds that checks before the training may take; 0 starts without them"
+    )
     loggers: list[Literal["clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"]] = Field(
         default=[], description="Ultralytics' own integrations to switch on; each needs its package"
     )

@@ -56,7 +56,7 @@ class TensorNorms:
         return sums
 
 
-_EMPTY = TensorNorms((), (), np.zeros(0, np.int64), np.zeros((0, 0), np.float32))
+EMPTY = TensorNorms((), (), np.zeros(0, np.int64), np.zeros((0, 0), np.float32))
 
 
 def begin(folder: Path, tensors: Sequence[str], layers: Sequence[str]) -> None:
@@ -106,7 +106,7 @@ def read(folder: Path) -> TensorNorms:
     """
     header: Mapping[str, Any] = read_json(folder / "tensors.json", {})
     if not header:
-        return _EMPTY
+        return EMPTY
     rows = _rows(folder / "tensors.bin", len(header["tensors"]))
     steps = rows["step"].astype(np.int64)
     return TensorNorms(tuple(header["tensors"]), tuple(header["layers"]), steps, np.asarray(rows["norm"]))

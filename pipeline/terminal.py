@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -32,14 +32,23 @@ class TrainingView:
         self.console = console
         self.live: Live | None = None
         self.record: dict[str, Any] = {}
+        self.labels: dict[str, str] = {}
         self.epochs = self.batches = self.epoch = self.first_epoch = 0
         self.started = 0.0
+
+    def on_preflight(self, seconds: float, result: Mapping[str, Any] | None) -> None:
+        """Say that the checks before the training begin, and what came out."""
+        if result is None:
+            self.console.print(f"checking before the training, for at most {seconds:g} s", highlight=False)
+        else:
+            print_checks(self.console, result["checks"])
 
     def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
         """Print where the run is and what it starts with."""
         self.epochs, self.first_epoch, self.epoch, self.batches = epochs, first_epoch, first_epoch, batches
         self.started = time.monotonic()
         state, counts = run.state, run.data_record["counts"]
+        self.labels = {layer["layer"]: layer["label"] for layer in run.context.get("layers", ())}
         sizes = ", ".join(f"{name} {n['images']}" for name, n in counts.items())
         self.console.print(f"[bold]{escape(run.name)}[/]  {escape(str(run.path))}", highlight=False)
         self.console.print(
@@ -64,7 +73,7 @@ class TrainingView:
 
     def on_steps(self, records: list[dict[str, Any]]) -> None:
         """Remember the newest figures."""
-        self.record = records[-1]
+        self.record = {**self.record, **records[-1]}
 
     def on_findings(self, findings: list[Finding]) -> None:
         """Print what the diagnosis has just found."""
@@ -72,11 +81,11 @@ class TrainingView:
 
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Print the epoch's line."""
-        terms = [k for k in record if k.startswith("train_")]
-        losses = " ".join(f"{k[6:].removesuffix('_loss')} {record[k]:.3g}" for k in terms)
+        parts = {"train": "train_loss", "val": "val_loss", "train not augmented": "sample_loss"}
+        losses = " ".join(f"{label} {record[key]:.3g}" for label, key in parts.items() if record.get(key) is not None)
         best = " [green]best[/]" if record["best"] else ""
         self.console.print(
-            f"epoch {record['epoch'] + 1:>3}/{self.epochs}  {losses}  {self._step_facts()}  "
+            f"epoch {record['epoch'] + 1:>3}/{self.epochs}  loss {losses}  {self._step_facts()}  "
             f"val mAP50 {record['val_map50']:.3f} mAP50-95 {record['val_map50_95']:.3f}  "
             f"{record['seconds']:.1f} s  left {duration(self._left(record['epoch'] + 1))}{best}",
             highlight=False,
@@ -91,14 +100,22 @@ class TrainingView:
 
     def _facts(self, batch: int) -> str:
         done = self.epoch - self.first_epoch + batch / max(self.batches, 1)
-        return f"{batch}/{self.batches}  {self._step_facts()}  left {duration(self._left(self.first_epoch + done))}"
+        loss = f"loss {_number(self.record['loss'])}  " if self.record else ""
+        return (
+            f"{batch}/{self.batches}  {loss}{self._step_facts()}  left {duration(self._left(self.first_epoch + done))}"
+        )
 
     def _step_facts(self) -> str:
+        """Return learning rate, gradient norm per picture, relative update and the layer that moves most."""
         if not self.record:
             return ""
         rates = [value for key, value in self.record.items() if key.startswith("lr_")]
-        norm, loss = self.record["grad_norm_before_clip"], self.record["loss"]
-        return f"loss {_number(loss)}  lr {max(rates):.2e}  |g| {_number(norm)}"
+        words = f"lr {max(rates):.2e}  |g| {_number(self.record['grad_norm_before_clip'])}"
+        if self.record.get("update_ratio"):
+            layer, largest = self.record["largest"]
+            name = self.labels.get(layer, layer)
+            words += f"  |dw|/|w| {max(self.record['update_ratio'].values()):.1e} (most: {escape(name)} {largest:.1e})"
+        return words
 
     def _left(self, done: float) -> float:
         """Return the seconds left, from the mean time of an epoch so far; `done` counts from the very first epoch."""
@@ -110,8 +127,10 @@ def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.3g}"
 
 
-def print_findings(console: Console, findings: Sequence[Finding]) -> None:
-    """Print findings, the worst first, with their advice."""
+def print_findings(console: Console, findings: Sequence[Finding], nothing: str = "") -> None:
+    """Print findings, the worst first, with their advice; `nothing` where there are none."""
+    if nothing and not findings:
+        console.print(f"  [green]{nothing}[/]: no findings", highlight=False)
     for finding in worst_first(list(findings)):
         style = SEVERITY_STYLES[finding.severity]
         console.print(
@@ -119,6 +138,44 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
         )
         if finding.advice:
             console.print(f"    [dim]->[/] {escape(finding.advice)}", highlight=False)
+
+
+_STATES = {
+    "passed": "[green]passed[/]",
+    "found": "[yellow]found[/]",
+    "skipped": "[dim]skipped[/]",
+    "failed": "[red]failed[/]",
+}
+
+
+def print_checks(console: Console, checks: Sequence[Mapping[str, Any]]) -> None:
+    """Print the checks of a preflight, one a line."""
+    for check in checks:
+        name = check["name"].replace("_", " ")
+        console.print(f"  {_STATES[check['state']]} {name}: {escape(check['words'])}", highlight=False, soft_wrap=True)
+
+
+def print_preflight(console: Console, preflight: Mapping[str, Any], findings: Sequence[Finding]) -> None:
+    """Print all checks of a preflight and what they found."""
+    print_checks(console, preflight["checks"])
+    print_findings(console, findings, "ready to train")
+
+
+def print_culprit(console: Console, culprit: Mapping[str, Any]) -> None:
+    """Print what a replay of an incident found."""
+    if not culprit["repeated"]:
+        console.print("the step was finite when it was repeated: the cause lies outside of it (device, time, chance)")
+        return
+    apart = culprit["told_apart"] or culprit["phase"] == "pictures"
+    rows = {
+        "phase": culprit["phase"],
+        "module": f"{culprit['module']} ({culprit['kind']})" if culprit["module"] else "",
+        "loss terms": ", ".join(culprit["loss_terms"]),
+        "pictures": ", ".join(culprit["files"]) if apart else "every one of them",
+    }
+    for name, text in rows.items():
+        if text:
+            console.print(f"[bold]{name:<11}[/]{escape(text)}", highlight=False, soft_wrap=True)
 
 
 def print_summary(console: Console, run: Run) -> None:

@@ -17,6 +17,9 @@ from .runs import Run, list_runs, now, write_atomic
 
 if TYPE_CHECKING:
     from .evaluation.evaluate import Evaluation
+    from .training.preflight import Preflight
+    from .training.proof import ProofResult
+    from .training.replay import Culprit
     from .training.watcher import Watcher
 
 Configurable = Config | Mapping[str, Any] | Path | str | None
@@ -97,6 +100,71 @@ def evaluate(subject: Run | Path | str, *, config: Configurable = None, override
     return evaluation
 
 
+def doctor(config: Configurable = None, *, overrides: Sequence[str] = ()) -> Preflight:
+    """Check a training before it begins: memory, first step, learning rate, whether it can learn, backpropagation.
+
+    Args:
+        config: as for `train`.
+        overrides: `key=value` texts laid over it.
+
+    Raises:
+        ConfigError, DataError, ModelError, TrainingError: with a message that says what to do.
+    """
+    from .training import session
+
+    return session.check(_config(config, overrides))
+
+
+def diagnose(run: Run | Path | str) -> list[Finding]:
+    """Judge the history of a run anew, by the rules of this version; the findings are kept in the run.
+
+    Raises:
+        RunError: there is no such run, or a record is damaged.
+    """
+    from .training.diagnosis import diagnose as judge
+    from .training.history import History
+
+    found = run if isinstance(run, Run) else Run.open(run)
+    findings = judge(History.of(found))
+    found.add_findings(findings)
+    return findings
+
+
+def replay(incident: Path | str, *, device: str = "cpu") -> Culprit:
+    """Repeat a step that was not finite, from the folder `incidents/step-...` of a run, and name the culprit.
+
+    Raises:
+        RunError: the folder holds no step, or it is damaged.
+    """
+    from .training.replay import load_step
+    from .training.replay import replay as run_again
+
+    situation, batches = load_step(Path(incident) / "step.pt", device)
+    return run_again(situation, batches, [])
+
+
+def prove_backprop(model: str = "yolo26n.yaml", *, config: Configurable = None) -> ProofResult:
+    """Compare a model's backpropagation with finite differences in float64, on its own loss.
+
+    For a model with layers of your own in Python: `pipeline.training.proof.prove_backprop(module)`.
+
+    Args:
+        model: an architecture (.yaml), a checkpoint (.pt), or a run folder, whose best weights are taken.
+        config: its section `model` says where weights by name are looked for.
+
+    Raises:
+        ModelError: there is no such model.
+        TrainingError: the model cannot be computed in float64.
+    """
+    from .model_source import resolve_model
+    from .training.proof import prove_backprop as prove
+    from .training.trial import bare_model
+
+    path = Run.open(model).weights("best") if Path(model).is_dir() else None
+    path = path or resolve_model(model, _config(config, ()).model.weights)
+    return prove(bare_model(path))
+
+
 def report(run: Run | Path | str) -> Path:
     """Write `report.html` of a run anew; returns its path.
 
@@ -137,6 +205,9 @@ class ReportWatcher:
     def __init__(self, every: int) -> None:
         self.every = every
         self.run: Run | None = None
+
+    def on_preflight(self, seconds: float, result: Mapping[str, Any] | None) -> None:
+        """There is no page yet."""
 
     def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
         """Remember the run and write its first page."""

@@ -65,6 +65,7 @@ def tiny_overrides(tiny_data: Path) -> list[str]:
         "close_mosaic=1",
         "warmup_epochs=1",
         "device=cpu",
+        "monitor.preflight=0",
     ]
 
 

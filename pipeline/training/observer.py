@@ -34,6 +34,9 @@ class Observer:
         self.period = 1
         self.epoch_period = 1
         self.probe: probes.UpdateProbe | None = None
+        self.newest: dict[
+            str, Any
+        ] = {}  # |dw|/|w| per optimizer group in the step sampled last, and the largest layer's
         self._pending: dict[str, Any] | None = None
         self._sample: list[dict[str, Any]] = []
 
@@ -62,18 +65,20 @@ class Observer:
     def after_step(self, step: int, epoch: int) -> None:
         """Measure what the optimizer did, if this step is due."""
         if self.probe is not None and step % self.period == 0:
-            self._pending = {"kind": "update", "step": step, "epoch": epoch, **self.probe.after()}
+            found = self.probe.after()
+            self._pending = {"kind": "update", "step": step, "epoch": epoch, **found}
+            if found["ratio"]:
+                largest = max(found["ratio"], key=found["ratio"].__getitem__)
+                self.newest = {
+                    "update_ratio": dict(found["group_ratio"]),
+                    "largest": (largest, found["ratio"][largest]),
+                }
 
     def step_was_skipped(self) -> None:
         """The open step is not taken: there is nothing to compare."""
         if self.probe is not None:
             self.probe.forget()
             self._write_pending()
-
-    @property
-    def last_update(self) -> dict[str, float]:
-        """|dw|/|w| per optimizer group in the sampled step before last, for the terminal."""
-        return dict(self._pending["group_ratio"]) if self._pending else {}
 
     def _write_pending(self) -> None:
         if self._pending is not None:
@@ -84,23 +89,7 @@ class Observer:
 
     def keep_sample(self, dataset: Dataset, imgsz: int, stride: int, args: Any) -> None:
         """Read the fixed pictures of train, prepared as for validation."""
-        count = min(dataset.images.height, SAMPLE_PICTURES)
-        table = TableDataset(
-            dataset,
-            fraction=count if count > 1 else 1.0,
-            imgsz=imgsz,
-            batch_size=HEALTH_PICTURES,
-            augment=False,
-            hyp=args,
-            rect=True,
-            stride=stride,
-            pad=0.5,
-            data={"names": dict(enumerate(dataset.names)), "nc": len(dataset.names), "channels": 3},
-            task="detect",
-        )
-        items = [table[index] for index in range(len(table))]
-        chunks = [items[start : start + HEALTH_PICTURES] for start in range(0, len(items), HEALTH_PICTURES)]
-        self._sample = [table.collate_fn(chunk) for chunk in chunks]
+        self._sample = keep_pictures(dataset, SAMPLE_PICTURES, imgsz, stride, args)
 
     def is_due(self, epoch: int, epochs: int) -> bool:
         """Whether the fixed sample is to be measured after this epoch (counted from 0)."""
@@ -136,3 +125,32 @@ class Observer:
         for batch in self._sample:
             moved = {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
             yield {**moved, "img": moved["img"].float() / 255}
+
+
+def keep_pictures(dataset: Dataset, count: int, imgsz: int, stride: int, args: Any) -> list[dict[str, Any]]:
+    """Read pictures, evenly spread over a split and not augmented, as batches of at most `HEALTH_PICTURES`.
+
+    Args:
+        dataset: one split.
+        count: pictures wanted.
+        imgsz: long side in pixels.
+        stride: largest stride of the model.
+        args: Ultralytics' arguments of the training.
+    """
+    wanted = min(dataset.images.height, count)
+    table = TableDataset(
+        dataset,
+        fraction=wanted if wanted > 1 else 1.0 / max(dataset.images.height, 1),
+        imgsz=imgsz,
+        batch_size=HEALTH_PICTURES,
+        augment=False,
+        hyp=args,
+        rect=True,
+        stride=stride,
+        pad=0.5,
+        data={"names": dict(enumerate(dataset.names)), "nc": len(dataset.names), "channels": 3},
+        task="detect",
+    )
+    items = [table[index] for index in range(len(table))]
+    chunks = [items[start : start + HEALTH_PICTURES] for start in range(0, len(items), HEALTH_PICTURES)]
+    return [table.collate_fn(chunk) for chunk in chunks]

@@ -29,6 +29,7 @@ from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
 from .diagnosis import diagnose
 from .history import History
+from .preflight import Preflight, run_preflight
 from .trainer import TuneUpTrainer
 from .watcher import StopRequested, Watcher
 
@@ -57,7 +58,25 @@ def train(config: Config, *, watchers: Sequence[Watcher] = ()) -> Run:
     dataset, findings = prepare_data(config)
     run = _start_run(config, dataset, findings)
     with run.exclusive():
-        return _train(run, config, model, watchers)
+        return _train(run, config, model, watchers, check=config.monitor.preflight > 0)
+
+
+def check(config: Config) -> Preflight:
+    """Run every check of the preflight on a training that has not begun, without a limit of time.
+
+    Raises:
+        DataError, ModelError: as `train`.
+        TrainingError: the training cannot even be set up.
+    """
+    tighten()
+    model = _checked_model(config)
+    dataset, _ = prepare_data(config)
+    try:
+        return run_preflight(config, dataset, _overrides(Run(config.runs), config, model))
+    except TuneUpError:
+        raise
+    except Exception as error:
+        raise _explained(error) from error
 
 
 def resume(run: Run, *, watchers: Sequence[Watcher] = ()) -> Run:
@@ -175,12 +194,14 @@ def _epochs_kept(run: Run) -> int:
         ) from error
 
 
-def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -> Run:
+def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *, check: bool = False) -> Run:
     started = time.time()
     before = float(run.state.get("seconds") or 0.0)
     run.update_state(state="running", reason="", pid=os.getpid(), host=platform.node())
     outcome = {"state": "failed", "reason": "ended unexpectedly"}
     try:
+        if check:
+            _check_first(run, config, model, watchers)
         with chatter_to(run.path / "ultralytics.log"):
             trainer = TuneUpTrainer(overrides=_overrides(run, config, model))
             (run.path / "args.yaml").unlink(missing_ok=True)  # config.yaml says the same, and more
@@ -196,6 +217,23 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -
     finally:
         _close(run, outcome, round(before + time.time() - started, 1))
     return run
+
+
+def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -> None:
+    """Run the preflight within its budget, keep what it found, and stop here on an error."""
+    for watcher in watchers:
+        watcher.on_preflight(config.monitor.preflight, None)
+    preflight = run_preflight(config, run.dataset(), _overrides(run, config, model), budget=config.monitor.preflight)
+    write_json(run.path / "preflight.json", preflight.to_dict())
+    run.add_findings(preflight.findings)
+    for watcher in watchers:
+        watcher.on_preflight(config.monitor.preflight, preflight.to_dict())
+    errors = [finding for finding in preflight.findings if finding.severity == "error"]
+    if errors:
+        first = errors[0]
+        raise TrainingError(
+            f"not started: {first.message} What to do: {first.advice}. monitor.preflight=0 starts all the same"
+        )
 
 
 def _run_to_end(trainer: TuneUpTrainer) -> dict[str, str]:

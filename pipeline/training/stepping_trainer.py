@@ -126,7 +126,7 @@ class SteppingTrainer(RunDataTrainer):
         if RANK in {-1, 0}:
             model = unwrap_model(self.model)
             situation = Situation(
-                model, self._prepare_again, self._precision, self.device.type, float(facts["loss_scale"] or 1.0)
+                model, self._prepare_again, self.precision, self.device.type, float(facts["loss_scale"] or 1.0)
             )
             self.guard.examine(
                 situation, {"step": self.steps_done, "epoch": self.epoch}, self.monitor.non_finite_tensors()
@@ -148,13 +148,14 @@ class SteppingTrainer(RunDataTrainer):
             )
 
     @property
-    def _precision(self) -> torch.dtype | None:
+    def precision(self) -> torch.dtype | None:
+        """Format of mixed precision; None for float32 throughout."""
         return torch.bfloat16 if self.args.amp == "bf16" else torch.float16 if self.amp else None
 
     @property
     def precision_name(self) -> str:
         """Number format of forward and backward pass: fp32, bf16 or fp16."""
-        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self._precision]
+        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.precision]
 
     def _step_facts(self) -> dict[str, Any]:
         rates = zip(self._group_names(), self.optimizer.param_groups, strict=True)

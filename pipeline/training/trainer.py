@@ -96,7 +96,7 @@ class TuneUpTrainer(SteppingTrainer):
         self.run.append_norms([record["step"] for record in records], norms)
         self._epoch_records += records
         for watcher in self.watchers:
-            watcher.on_steps([{**records[-1], "update_ratio": self.observer.last_update}])
+            watcher.on_steps([*records[:-1], {**records[-1], **self.observer.newest}])
 
     # ---- moments ---------------------------------------------------------------------------------------------------
 

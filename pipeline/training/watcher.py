@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..findings import Finding
@@ -11,6 +12,9 @@ from ..runs import Run
 class Watcher(Protocol):
     """Someone who follows a training: the terminal, the report, a logger. Called on rank 0 only."""
 
+    def on_preflight(self, seconds: float, result: Mapping[str, Any] | None) -> None:
+        """The checks before the training begin, with at most so many seconds (None), or have ended (their record)."""
+
     def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
         """Training begins or goes on; `batches` per epoch."""
 
@@ -18,7 +22,11 @@ class Watcher(Protocol):
         """A batch was back-propagated; `batch` counts from 1 within the epoch."""
 
     def on_steps(self, records: list[dict[str, Any]]) -> None:
-        """Optimiser steps were taken; the newest record of `steps.jsonl`, with `update_ratio` by optimizer group."""
+        """Optimiser steps were taken: the records of `steps.jsonl`.
+
+        The last one also has, from the step sampled last, `update_ratio` (|dw|/|w| by optimizer group) and `largest`
+        (the layer with the largest such ratio, and the ratio).
+        """
 
     def on_findings(self, findings: list[Finding]) -> None:
         """The diagnosis found something that was not known before."""

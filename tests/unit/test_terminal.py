@@ -12,14 +12,15 @@ from rich.console import Console
 from pipeline.findings import Finding
 from pipeline.reporting.wording import duration
 from pipeline.runs import Run, list_runs, write_atomic
-from pipeline.terminal import TrainingView, evaluation_words, print_runs, run_row, summary_rows
+from pipeline.terminal import TrainingView, evaluation_words, print_culprit, print_runs, run_row, summary_rows
 
 EPOCH: dict[str, Any] = {
     "epoch": 0,
     "seconds": 12.3,
     "steps": 4,
-    "train_box_loss": 3.21,
-    "train_cls_loss": 2.1,
+    "train_loss": 3.21,
+    "val_loss": 3.5,
+    "sample_loss": None,
     "val_map50": 0.432,
     "val_map50_95": 0.21,
     "val_precision": 0.5,
@@ -62,6 +63,7 @@ def run(tmp_path: Path) -> Run:
         lr0=0.002, batch=8, started="2026-01-02T03:04:05+00:00",
     )  # fmt: skip
     made.append("epochs", [EPOCH])
+    made.save_context({"layers": [{"layer": "model.5", "label": "5 Conv"}]})
     made.append("steps", [STEP])
     return made
 
@@ -70,7 +72,8 @@ def watched(run: Run, console: Console) -> None:
     view = TrainingView(console)
     view.on_start(run, 2, 0, 3)
     view.on_batch(0, 1)
-    view.on_steps([STEP])
+    view.on_steps([{**STEP, "update_ratio": {"weight": 0.0123}, "largest": ("model.5", 0.031)}])
+    view.on_findings([Finding("gradient.exploding", "error", "The gradient exploded.", {}, "train.lr0=0.0005")])
     view.on_batch(0, 2)
     view.on_epoch(EPOCH)
     view.close()
@@ -82,8 +85,44 @@ def test_a_pipe_gets_one_line_per_epoch_without_control_characters(run: Run) -> 
     lines = out.getvalue().splitlines()
     assert "\x1b" not in out.getvalue()
     (line,) = [line for line in lines if line.startswith("epoch")]
-    for part in ("1/2", "box 3.21", "loss 7.5", "lr 1.00e-02", "|g| 35.1", "mAP50 0.432", "12.3 s", "left", "best"):
+    for part in (
+        *("1/2", "loss train 3.21 val 3.5 ", "lr 1.00e-02", "|g| 35.1", "|dw|/|w| 1.2e-02 (most: 5 Conv 3.1e-02)"),
+        *("mAP50 0.432", "12.3 s", "left", "best"),
+    ):
         assert part in line
+    assert "augmented" not in line  # not measured in this epoch
+
+
+def test_a_finding_is_printed_when_it_fires_with_what_to_do(run: Run) -> None:
+    out = io.StringIO()
+    watched(run, Console(file=out, width=200))
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    place = lines.index("error The gradient exploded. (gradient.exploding)")
+    assert lines[place + 1] == "-> train.lr0=0.0005"
+    assert place < next(i for i, line in enumerate(lines) if line.startswith("epoch"))
+
+
+def test_the_checks_before_a_training_are_listed(run: Run) -> None:
+    out = io.StringIO()
+    view = TrainingView(Console(file=out, width=200))
+    view.on_preflight(30.0, None)
+    view.on_preflight(30.0, {"checks": [{"name": "one_step", "state": "passed", "words": "fp32, loss 3.2"}]})
+    assert "checking before the training, for at most 30 s" in out.getvalue()
+    assert "passed one step: fp32, loss 3.2" in out.getvalue()
+
+
+def test_a_replayed_incident_is_told_in_words() -> None:
+    def told(**changes: Any) -> str:
+        culprit = {"repeated": True, "phase": "forward", "module": "model.4.cv2.conv", "kind": "Conv2d"}
+        rest = {"loss_terms": ["box_loss"], "files": ["a.png"], "told_apart": False}
+        out = io.StringIO()
+        print_culprit(Console(file=out, width=200), {**culprit, **rest, **changes})
+        return out.getvalue()
+
+    assert "model.4.cv2.conv (Conv2d)" in told()
+    assert "every one of them" in told()
+    assert "a.png" in told(told_apart=True)
+    assert "finite when it was repeated" in told(repeated=False)
 
 
 def test_a_terminal_gets_a_bar_as_well(run: Run) -> None:
