@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from markupsafe import Markup
 
+from ..tensor_norms import TensorNorms
+from . import health_figures
+from .curve import Curve, Event, Probe, Values, column, is_wide
+from .events import mark_events
+from .heat_map import heat_map
+from .incidents import skipped_steps
+from .loss_figures import BRANCHES, loss_curves
 from .panels import (
-    HEAD,
     SERIES,
-    Event,
-    Values,
     colours,
     finish_x,
     line,
-    mark_events,
     mark_not_finite,
+    mark_steps,
     marker,
     share_of,
     smooth,
     svg,
     title,
 )
-from .wording import precision
+from .wording import percent, precision
 
-
-@dataclass(frozen=True)
-class Curve:
-    """A figure with its words; `facts` are the numbers worth reading off it."""
-
-    title: str
-    caption: str
-    svg: Markup
-    facts: tuple[tuple[str, str], ...] = ()
+# How to read the figures, for somebody who sees them for the first time.
+_GRADIENT = (
+    "Before clipping, per image. It may fall steeply at first; later a steady line is healthy, and jumps by a "
+    "factor of ten are not. Clipping many steps is usual for YOLO."
+)
+_LAYERS = (
+    "A row is a layer, from the picture (top) to the boxes (bottom), a column a few steps (their median); "
+    "brighter is a larger gradient, per image. Healthy rows change slowly and together. A row that turns dark "
+    "has stopped learning, one that brightens alone is exploding, a crossed cell was not finite. In the head "
+    "cv2 finds the boxes and cv3 the classes."
+)
+_UPDATE = (
+    "Change of the weights relative to their size: the line is the middle layer, the band reaches from the "
+    "layer that moves least to the one that moves most. Above the usual range the steps are too large, far "
+    "below it hardly anything is learned; it follows the learning rate. Below, whether successive gradients "
+    "point the same way: near 0 is usual for small batches, long below 0 means that the steps overshoot."
+)
+_NORMS = (
+    "The layers that stand out most, over fixed training pictures; what is beyond a limit is bold. Flat "
+    "outputs (below -6) pass no gradient back. Mean shift (in deviations) and variance ratio compare "
+    "these pictures with the running statistics that the model will use; early in training they differ "
+    "widely, later they should be near 0 and 1. Few values per channel: the batch is too small."
+)
 
 
 def curves(steps: pl.DataFrame, epochs: pl.DataFrame, events: Sequence[Event]) -> list[Curve]:
-    """Return every figure that has something to show, the one that decides first."""
+    """Return the figures that say what is learned, the one that decides first; those that have something to show."""
     drawn = [
         Curve(
             "mAP on the validation split, which chooses the checkpoint",
@@ -49,30 +65,69 @@ def curves(steps: pl.DataFrame, epochs: pl.DataFrame, events: Sequence[Event]) -
             Markup(validation_map(epochs, events)),
             _best_facts(epochs),
         ),
-        Curve(
-            "Loss at every optimiser step",
-            "Lower is better; the light line is every step, the dark one its running median.",
-            Markup(loss_curve(steps, events)),
-        ),
-        Curve(
-            "Training and validation loss",
-            "Validation rising while training falls means overfitting. Training loss is measured on augmented "
-            "pictures, so it may lie above validation.",
-            Markup(epoch_losses(epochs, events)),
-        ),
+        *loss_curves(steps, epochs, events),
+    ]
+    return [curve for curve in drawn if curve.svg]
+
+
+def health(
+    steps: pl.DataFrame,
+    events: Sequence[Event],
+    norms: TensorNorms,
+    probes: Sequence[Probe],
+    context: Mapping[str, Any],
+) -> list[Curve]:
+    """Return the figures that say whether backpropagation is healthy; those that have something to show."""
+    table = health_figures.norm_health(probes, context)
+    drawn = [
         Curve(
             "Size of the gradient",
-            "Before clipping, per image. It may fall steeply at first; later a steady line is healthy, and jumps by a "
-            "factor of ten are not.",
+            _GRADIENT,
             Markup(gradient_norm(steps, events)),
+            _gradient_facts(steps, context),
+        ),
+        Curve(
+            "Size of the gradient, layer by layer",
+            _LAYERS,
+            Markup(heat_map(norms, context, events)),
+        ),
+        Curve(
+            "How far a step moves the weights",
+            _UPDATE,
+            Markup(health_figures.update_ratio(probes, context, events)),
+            health_figures.update_facts(probes, context),
+        ),
+        Curve(
+            "BatchNorm and activations",
+            _NORMS,
+            facts=health_figures.norm_facts(probes),
+            table=table,
+        ),
+        Curve(
+            "Where the gradient comes from",
+            "Share of each loss term in the gradient that reaches the neck, over fixed training pictures"
+            f"{', one-to-many branch' if 'o2m' in steps.columns else ''}. "
+            "A term with nearly all of it silences the others: its gain (box, cls, dfl) is the knob.",
+            Markup(health_figures.term_shares(probes, events)),
         ),
         Curve(
             "Learning rates",
-            "One line per parameter group: up during warm-up, then down as scheduled.",
+            "One line per parameter group: up (biases: down) during warm-up, then down as scheduled.",
             Markup(learning_rates(steps, events)),
         ),
     ]
-    return [curve for curve in drawn if curve.svg]
+    return [curve for curve in drawn if curve.svg or curve.table]
+
+
+def _gradient_facts(steps: pl.DataFrame, context: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    facts = []
+    if "clipped" in steps.columns and steps.height:
+        share = float(np.mean(np.nan_to_num(column(steps, "clipped"))))
+        at = f"clipped at {context['clip']:g}" if isinstance(context.get("clip"), int | float) else "clipped"
+        facts.append((at, f"{percent(share)} of {steps.height:,} steps"))
+    if skipped := skipped_steps(steps):
+        facts.append(("not taken", f"{skipped:,} of {steps.height:,} steps"))
+    return tuple(facts)
 
 
 def _best_facts(epochs: pl.DataFrame) -> tuple[tuple[str, str], ...]:
@@ -94,59 +149,11 @@ def _best_facts(epochs: pl.DataFrame) -> tuple[tuple[str, str], ...]:
     )
 
 
-def loss_curve(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
-    """Draw the optimised loss of every optimiser step, its median, and the loss terms below it."""
-    terms = [name for name in steps.columns if name.endswith("_loss")]
-    if "loss" not in steps.columns or steps.is_empty():
-        return ""
-    x = _column(steps, "step")
-
-    def draw(panels: list[Any]) -> None:
-        top = panels[0]
-        loss = _column(steps, "loss")
-        line(top, x, loss, SERIES[0], alpha=0.3, linewidth=0.8)
-        line(top, *smooth(x, loss), SERIES[0], label="running median", linewidth=1.6)
-        mark_not_finite(top, x, loss)
-        title(top, "optimised loss per image", wide_range=_is_wide(loss))
-        for panel in panels[1:]:
-            for name, colour in zip(terms, colours(len(terms)), strict=True):
-                line(panel, *smooth(x, _column(steps, name)), colour, label=name.removesuffix("_loss"))
-            title(panel, "its terms, running median")
-        mark_events(panels, events, "step")
-        finish_x(panels, "optimiser step")
-
-    return svg("loss", "Loss per optimiser step", [150, 88] if terms else [264], draw)
-
-
-def epoch_losses(epochs: pl.DataFrame, events: Sequence[Event] = ()) -> str:
-    """Draw each loss term per epoch, training and validation in one panel."""
-    terms = [
-        name.removeprefix("train_")
-        for name in epochs.columns
-        if re.fullmatch(r"train_\w+_loss", name) and name.replace("train_", "val_", 1) in epochs.columns
-    ]
-    if not terms:
-        return ""
-    x = _column(epochs, "epoch") + 1
-
-    def draw(panels: list[Any]) -> None:
-        for panel, term in zip(panels, terms, strict=True):
-            for part, colour in (("train", SERIES[0]), ("val", SERIES[1])):
-                label = {"train": "training", "val": "validation"}[part]
-                line(panel, x, _column(epochs, f"{part}_{term}"), colour, label=label, **marker(x))
-            title(panel, f"{term.removesuffix('_loss')} loss", legend=panel is panels[0])
-        mark_events(panels, events, "epoch")
-        finish_x(panels, "epoch")
-
-    height = max(60, 290 / len(terms) - HEAD)
-    return svg("epochs", "Training and validation loss per epoch", [height] * len(terms), draw)
-
-
 def validation_map(epochs: pl.DataFrame, events: Sequence[Event] = ()) -> str:
     """Draw mAP50 and mAP50-95 of the validation split per epoch and mark the best epoch."""
-    if "val_map50_95" not in epochs.columns or not np.isfinite(_column(epochs, "val_map50_95")).any():
+    if "val_map50_95" not in epochs.columns or not np.isfinite(column(epochs, "val_map50_95")).any():
         return ""
-    x = _column(epochs, "epoch") + 1
+    x = column(epochs, "epoch") + 1
     best = best_epoch(epochs)
 
     def draw(panels: list[Any]) -> None:
@@ -156,9 +163,9 @@ def validation_map(epochs: pl.DataFrame, events: Sequence[Event] = ()) -> str:
             ("val_map50_95", "mAP50-95", SERIES[0]),
         ):
             if name in epochs.columns:
-                line(axes, x, _column(epochs, name), colour, label=label, **marker(x))
+                line(axes, x, column(epochs, name), colour, label=label, **marker(x))
         if best is not None:
-            _mark_best(axes, x[best], _column(epochs, "val_map50_95")[best])
+            _mark_best(axes, x[best], column(epochs, "val_map50_95")[best])
         axes.set_ylim(0, None)
         title(axes, "validation split")
         mark_events(panels, events, "epoch")
@@ -177,10 +184,10 @@ def _mark_best(axes: Any, epoch: float, value: float) -> None:
 
 
 def gradient_norm(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
-    """Draw the gradient norm per image before clipping (log scale) and, below it, which steps were clipped."""
+    """Draw the gradient norm per image before clipping (log scale), and which steps were clipped or not taken."""
     if "grad_norm_before_clip" not in steps.columns:
         return ""
-    x, norm = _column(steps, "step"), _column(steps, "grad_norm_before_clip")
+    x, norm = column(steps, "step"), column(steps, "grad_norm_before_clip")
     with_clip = "clipped" in steps.columns
 
     def draw(panels: list[Any]) -> None:
@@ -188,10 +195,12 @@ def gradient_norm(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
         positive = np.where(norm > 0, norm, np.nan)
         line(top, x, positive, SERIES[0], alpha=0.3, linewidth=0.8)
         line(top, *smooth(x, positive), SERIES[0], label="running median", linewidth=1.6)
-        mark_not_finite(top, x, norm)
+        taken = ~(column(steps, "skipped") > 0)
+        mark_steps(top, x[~taken], "not taken")
+        mark_not_finite(top, x[taken], norm[taken])
         title(top, "gradient norm per image", wide_range=bool(np.isfinite(positive).any()))
         for panel in panels[1:]:
-            edges, share = share_of(x, _column(steps, "clipped"))
+            edges, share = share_of(x, column(steps, "clipped"))
             panel.fill_between(edges, share, step="post", color=SERIES[1], alpha=0.75, linewidth=0)
             panel.set_ylim(0, 1)
             title(panel, "steps that were clipped")
@@ -203,13 +212,14 @@ def gradient_norm(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
 
 
 def learning_rates(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
-    """Draw the learning rate of every parameter group and, for YOLO26, the weight of its one-to-many branch."""
+    """Draw the learning rate of every parameter group and, for YOLO26, the weights of its branches."""
     groups = _equal_columns(steps, [name for name in steps.columns if name.startswith("lr_")])
     if not groups:
         return ""
-    x = _column(steps, "step")
-    wide = _is_wide(np.concatenate(list(groups.values())))  # the biases often start at 0.1
-    branch = _column(steps, "o2m") if "o2m" in steps.columns else np.full(len(x), np.nan)
+    x = column(steps, "step")
+    wide = is_wide(np.concatenate(list(groups.values())))  # the biases often start at 0.1
+    branches = {words: column(steps, name) for name, words in BRANCHES.items()}
+    branches = {words: weight for words, weight in branches.items() if np.isfinite(weight).any()}
 
     def draw(panels: list[Any]) -> None:
         for (names, values), colour in zip(groups.items(), colours(len(groups)), strict=True):
@@ -218,14 +228,15 @@ def learning_rates(steps: pl.DataFrame, events: Sequence[Event] = ()) -> str:
             panels[0].set_ylim(0, None)
         title(panels[0], "learning rate", wide_range=wide)
         for panel in panels[1:]:
-            line(panel, x, branch, SERIES[3])
+            for (words, weight), colour in zip(branches.items(), SERIES[2:], strict=False):
+                line(panel, x, weight, colour, label=words)
             panel.set_ylim(0, 1)
-            title(panel, "weight of the one-to-many branch in the loss")
+            title(panel, "branch's weight in the loss")
             panel.set_yticks([0, 1])
         mark_events(panels, events, "step")
         finish_x(panels, "optimiser step")
 
-    heights = [178.0, 60.0] if np.isfinite(branch).any() else [264.0]
+    heights = [178.0, 60.0] if branches else [264.0]
     return svg("rates", "Learning rates per optimiser step", heights, draw)
 
 
@@ -233,21 +244,15 @@ def best_epoch(epochs: pl.DataFrame) -> int | None:
     """Return the row whose weights are the best checkpoint: the last one marked `best`; None without any."""
     if "best" not in epochs.columns or "val_map50_95" not in epochs.columns:
         return None
-    rows = np.flatnonzero((_column(epochs, "best") > 0) & np.isfinite(_column(epochs, "val_map50_95")))
+    rows = np.flatnonzero((column(epochs, "best") > 0) & np.isfinite(column(epochs, "val_map50_95")))
     return int(rows[-1]) if len(rows) else None
-
-
-def _column(table: pl.DataFrame, name: str) -> Values:
-    """Return a column as floats; what is null becomes not-a-number."""
-    values: Values = table[name].cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
-    return values
 
 
 def _equal_columns(table: pl.DataFrame, names: Sequence[str]) -> dict[str, Values]:
     """Return the columns under their joint name, such as "weight, bn": equal lines would hide each other."""
     groups: list[tuple[list[str], Values]] = []
     for name in names:
-        values = _column(table, name)
+        values = column(table, name)
         same = next((held for held, other in groups if np.array_equal(values, other, equal_nan=True)), None)
         if same is None:
             groups.append(([name.removeprefix("lr_")], values))
@@ -258,9 +263,3 @@ def _equal_columns(table: pl.DataFrame, names: Sequence[str]) -> dict[str, Value
 
 def _joined(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 5 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _is_wide(values: Values) -> bool:
-    """Whether a linear scale would press most of the line flat."""
-    positive = values[np.isfinite(values) & (values > 0)]
-    return bool(len(positive) and positive.max() > 20 * np.median(positive))

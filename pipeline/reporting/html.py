@@ -8,33 +8,24 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ..errors import TuneUpError
 from ..findings import Finding, worst_first
-from ..runs import Run, write_atomic
-from . import figures, gallery
-from .wording import count, duration, moment, precision, rows, sections, short, with_code
+from ..runs import PROBES, Run, write_atomic
+from . import figures, gallery, incidents
+from .scores import SPLIT_WORDS, evaluation, in_order, verdict
+from .wording import count, duration, moment, rows, sections, short, with_code
 
 REFRESH_SECONDS = 15
-SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
-_SPLIT_ORDER = ("test", "val", "train")  # the most telling first
 _DEFAULT_SAMPLES = 12
-_HELD_OUT = "took no part in training"
-_NOTES = {
-    _HELD_OUT: "The {} split neither trained the model nor chose the checkpoint.",
-    "chose the checkpoint": "The {} split chose the checkpoint, so this number is somewhat too high for new pictures. "
-    "Quote a number from a split that took no part in training.",
-    "trained on": "The model has trained on these pictures: this says how well it learned, not how well it will do.",
-    "origin unknown": "It is not known whether these pictures trained or chose the checkpoint; "
-    "if they did, the number is too high.",
-}
 
 
 def write_report(run: Run) -> Path:
@@ -52,7 +43,33 @@ def render(run: Run) -> str:
     """Return the page; whatever the run does not have yet, the page says so."""
     state, config = run.state, run.config
     word, reason = _condition(run, state)
-    steps, epochs, evaluations = run.steps(), run.epochs(), _in_order(run.evaluations())
+    steps, epochs, evaluations = run.steps(), run.epochs(), in_order(run.evaluations())
+    events, context, findings = run.events(), run.context, run.findings()
+    return _template().render(
+        name=run.name,
+        state=word,
+        reason=reason,
+        refresh=REFRESH_SECONDS if word == "running" else 0,
+        updated=moment(state.get("updated")),
+        subtitle=[text for text in (_model(config), _data(run.data_record)) if text],
+        progress=_progress(state, epochs),
+        verdict=verdict(evaluations, epochs),
+        facts=_facts(run, steps, epochs, running=word == "running"),
+        findings=[_finding(finding) for finding in worst_first(findings)],
+        nothing_found=_nothing_found(word, bool(context) and not steps.is_empty(), findings),
+        curves=figures.curves(steps, epochs, events),
+        health=figures.health(steps, events, run.norms(), run.records(PROBES), context),
+        incidents=incidents.listed(run, steps),
+        evaluations=[evaluation(split, metrics) for split, metrics in evaluations.items()],
+        samples=_samples(run, list(evaluations)),
+        settings=sections(config),
+        machine=rows(run.environment),
+    )
+
+
+@cache
+def _template() -> Template:
+    """Return the page's template, compiled once for all the pages of a training."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -61,23 +78,7 @@ def render(run: Run) -> str:
         lstrip_blocks=True,
     )
     environment.filters["with_code"] = with_code
-    return environment.get_template("report.html.j2").render(
-        name=run.name,
-        state=word,
-        reason=reason,
-        refresh=REFRESH_SECONDS if word == "running" else 0,
-        updated=moment(state.get("updated")),
-        subtitle=[text for text in (_model(config), _data(run.data_record)) if text],
-        progress=_progress(state, epochs),
-        verdict=_verdict(evaluations, epochs),
-        facts=_facts(run, steps, epochs, running=word == "running"),
-        findings=[_finding(finding) for finding in worst_first(run.findings())],
-        curves=figures.curves(steps, epochs, run.events()),
-        evaluations=[_evaluation(split, metrics) for split, metrics in evaluations.items()],
-        samples=_samples(run, list(evaluations)),
-        settings=sections(config),
-        machine=rows(run.environment),
-    )
+    return environment.get_template("report.html.j2")
 
 
 # ---- the head of the page --------------------------------------------------------------------------------------------
@@ -124,55 +125,13 @@ def _progress(state: Mapping[str, Any], epochs: pl.DataFrame) -> dict[str, Any]:
     return {"done": done, "planned": planned, "percent": min(100.0, 100 * done / planned) if planned else 0.0}
 
 
-def _verdict(evaluations: Mapping[str, Mapping[str, Any]], epochs: pl.DataFrame) -> dict[str, Any] | None:
-    """Return the number to quote, the split it stands for, and what to keep in mind about it."""
-    measured = [(split, metrics) for split, metrics in evaluations.items() if metrics.get("map50_95") is not None]
-    if measured:
-        split, metrics = measured[0]
-        return {
-            "value": precision(metrics["map50_95"]),
-            "where": f"on the {SPLIT_WORDS.get(split, split)} split",
-            "detail": f"{_size(metrics)}, mAP50 {precision(metrics.get('map50'))}",
-            "others": [_other(split, metrics) for split, metrics in measured[1:]],
-            **_standing(split, metrics),
-        }
-    best = figures.best_epoch(epochs)
-    if best is None:
-        return None
-    row = epochs.row(best, named=True)
-    return {
-        "value": precision(row["val_map50_95"]),
-        "where": "on the validation split",
-        "detail": f"mAP50 {precision(row.get('val_map50'))}, measured during training in epoch {row['epoch'] + 1}",
-        "others": [],
-        **_standing("val", {"chose_checkpoint": True}),
-    }
-
-
-def _other(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    standing = _standing(split, metrics)
-    return {"value": precision(metrics["map50_95"]), "where": f"{SPLIT_WORDS.get(split, split)} split", **standing}
-
-
-def _standing(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how far a split's number can be trusted for pictures that nobody has seen."""
-    chose = metrics.get("chose_checkpoint")
-    if metrics.get("trained_on", split == "train"):
-        label = "trained on"
-    elif chose is None:
-        label = "origin unknown"
-    else:
-        label = "chose the checkpoint" if chose else _HELD_OUT
-    return {"label": label, "held_out": label == _HELD_OUT, "note": _NOTES[label].format(SPLIT_WORDS.get(split, split))}
-
-
 def _facts(run: Run, steps: pl.DataFrame, epochs: pl.DataFrame, running: bool) -> list[tuple[str, str]]:
     state, progress = run.state, _progress(run.state, epochs)
     planned = f" of {progress['planned']:,}" if progress["planned"] else ""
     trained = bool(progress["planned"] or steps.height)  # else a checkpoint from elsewhere was evaluated
     facts = [
         ("Epochs done", f"{progress['done']:,}{planned}" if trained else ""),
-        ("Optimiser steps", f"{steps.height:,}" if trained else ""),
+        ("Optimiser steps", f"{steps.height:,}{_left_out(steps)}" if trained else ""),
         ("Training time", duration(state.get("seconds")) if trained else ""),
         ("Device", _device(state, run.environment)),
         ("Optimiser", _optimizer(state)),
@@ -189,57 +148,41 @@ def _facts(run: Run, steps: pl.DataFrame, epochs: pl.DataFrame, running: bool) -
     return [(label, value) for label, value in facts if value]
 
 
+def _left_out(steps: pl.DataFrame) -> str:
+    skipped = incidents.skipped_steps(steps)
+    return f", {skipped:,} of them not taken" if skipped else ""
+
+
+def _nothing_found(state: str, judged: bool, findings: Sequence[Finding]) -> str:
+    """Say what it means that nothing is wrong: that was looked and nothing found, or that nobody looked.
+
+    Args:
+        state: of the run.
+        judged: whether the training left behind what it is judged by.
+        findings: of the run; with a warning or an error among them there is nothing to say.
+    """
+    if any(finding.severity != "info" for finding in findings):
+        return ""
+    none = "No warnings and no errors" if findings else "None"
+    if state == "running":
+        said = f"{none} so far." if findings else "Nothing to report so far."
+        return f"{said} The training is judged while it goes on; what is found appears here." if judged else said
+    if state == "evaluated":
+        return f"{none}. A checkpoint was evaluated here: the data was checked, there was no training to judge."
+    if not judged:
+        return (
+            f"{none} about the data. The training was not judged: this run has no record of what it was measured on "
+            "(history/context.json)."
+        )
+    far = "from its first step to its last" if state == "complete" else "as far as it went"
+    return f"{none}. The data was checked and the training was judged {far}."
+
+
 def _finding(finding: Finding) -> dict[str, Any]:
     return {**finding.to_dict(), "evidence": [(key, short(value)) for key, value in finding.evidence.items()]}
 
 
-# ---- evaluations and pictures ----------------------------------------------------------------------------------------
-
-
-def _evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    classes = sorted(
-        metrics.get("per_class") or [],
-        key=lambda row: (row.get("ap50_95") is None, -(row.get("ap50_95") or 0.0), str(row.get("name"))),
-    )
-    labels = {
-        "map50_95": "mAP50-95",
-        "map50": "mAP50",
-        "map75": "mAP75",
-        "map_small": "small objects",
-        "map_medium": "medium objects",
-        "map_large": "large objects",
-    }
-    scores = {label: metrics.get(key) for key, label in labels.items()}
-    speed = metrics.get("ms_per_image")
-    about = [
-        str(metrics.get("definition") or ""),
-        f"checkpoint {Path(str(metrics['checkpoint'])).name}" if metrics.get("checkpoint") else "",
-        f"{speed:.1f} ms per picture" if speed is not None else "",
-        *(f"{key} {value}" for key, value in (metrics.get("settings") or {}).items()),
-    ]
-    return {
-        "title": f"{SPLIT_WORDS.get(split, split).capitalize()} split",
-        "size": _size(metrics),
-        "scores": [(label, precision(value)) for label, value in scores.items()],
-        "classes": [
-            {
-                "name": str(row.get("name", "")),
-                "images": row.get("images", 0),
-                "boxes": row.get("boxes", 0),
-                "ap": precision(row.get("ap50_95")),
-                "ap50": precision(row.get("ap50")),
-                "percent": round(100 * (row.get("ap50_95") or 0.0), 1),
-            }
-            for row in classes
-        ],
-        "about": ", ".join(text for text in about if text),
-        "gaps": any(value is None for value in (*scores.values(), *(row.get("ap50_95") for row in classes))),
-        **_standing(split, metrics),
-    }
-
-
-def _size(metrics: Mapping[str, Any]) -> str:
-    return f"{count(metrics.get('images', 0), 'picture')}, {count(metrics.get('boxes', 0), 'box', 'boxes')}"
+# ---- pictures ----------------------------------------------------------------------------------------
 
 
 def _samples(run: Run, splits: list[str]) -> dict[str, Any]:
@@ -263,8 +206,3 @@ def _samples(run: Run, splits: list[str]) -> dict[str, Any]:
         "legend": [(gallery.name_of(dataset.names, c), gallery.colour_of(c)) for c in drawn],
         "split": SPLIT_WORDS.get(splits[0], splits[0]),
     }
-
-
-def _in_order(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    known = [split for split in _SPLIT_ORDER if split in evaluations]
-    return {split: evaluations[split] for split in (*known, *(s for s in evaluations if s not in known))}

@@ -58,6 +58,11 @@ def precision(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def percent(share: float) -> str:
+    """Return a share in percent with two digits, whole numbers from ten on."""
+    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 else f"{100 * share:.2g} %"
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun: "1 box", "2,000 boxes"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
