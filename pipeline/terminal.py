@@ -17,11 +17,12 @@ from .errors import RunError
 from .findings import Finding, worst_first
 from .reporting.wording import duration
 from .runs import Run
+from .training.watcher import Watcher
 
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
-class TrainingView:
+class TrainingView(Watcher):
     """Follows a training: a live line with a bar on a terminal, one line per epoch everywhere.
 
     Args:

@@ -14,13 +14,13 @@ from .config import Config, config_from_dict, load_config, require_data
 from .errors import RunError, TuneUpError, UsageError
 from .findings import Finding
 from .runs import Run, list_runs, now, write_atomic
+from .training.watcher import Watcher
 
 if TYPE_CHECKING:
     from .evaluation.evaluate import Evaluation
     from .training.preflight import Preflight
     from .training.proof import ProofResult
     from .training.replay import Culprit
-    from .training.watcher import Watcher
 
 Configurable = Config | Mapping[str, Any] | Path | str | None
 
@@ -199,29 +199,17 @@ def newest_run(folder: Path, *, with_weights: bool = False) -> Run:
     return runs[0]
 
 
-class ReportWatcher:
+class ReportWatcher(Watcher):
     """Rewrites report.html while a training goes on."""
 
     def __init__(self, every: int) -> None:
         self.every = every
         self.run: Run | None = None
 
-    def on_preflight(self, seconds: float, result: Mapping[str, Any] | None) -> None:
-        """There is no page yet."""
-
     def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
         """Remember the run and write its first page."""
         self.run = run
         self.write()
-
-    def on_batch(self, epoch: int, batch: int) -> None:
-        """Nothing to show yet."""
-
-    def on_steps(self, records: list[dict[str, Any]]) -> None:
-        """Nothing to show yet."""
-
-    def on_findings(self, findings: list[Finding]) -> None:
-        """The page shows them when it is written next."""
 
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Write the page anew."""

@@ -29,6 +29,7 @@ from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
 from .diagnosis import diagnose
 from .history import History
+from .loggers import logger_watchers
 from .preflight import Preflight, run_preflight
 from .trainer import TuneUpTrainer
 from .watcher import StopRequested, Watcher
@@ -205,7 +206,7 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *
         with chatter_to(run.path / "ultralytics.log"):
             trainer = TuneUpTrainer(overrides=_overrides(run, config, model))
             (run.path / "args.yaml").unlink(missing_ok=True)  # config.yaml says the same, and more
-            trainer.watchers = list(watchers)
+            trainer.watchers = [*watchers, *logger_watchers(config.monitor.loggers)]
             with _stop_on_signal(trainer):
                 outcome = _run_to_end(trainer)
     except TuneUpError as error:

@@ -131,7 +131,7 @@ class SteppingTrainer(RunDataTrainer):
             self.guard.examine(
                 situation, {"step": self.steps_done, "epoch": self.epoch}, self.monitor.non_finite_tensors()
             )
-            self._event("skipped", self.epoch, f"step {self.steps_done + 1} was not finite and not taken")
+            self._event("skipped", self.epoch, f"step {self.steps_done} was not finite and not taken")
         return {"skipped": True, "skip_reason": "non_finite"}
 
     def _stop_if_nothing_helps(self, facts: Mapping[str, Any]) -> None:
@@ -143,7 +143,7 @@ class SteppingTrainer(RunDataTrainer):
             last = self.run.incidents()[-1:] if facts["skip_reason"] == "non_finite" else []
             why = describe_incident(last[0]) if last else "the gradients overflow half precision at any loss scale"
             raise TrainingError(
-                f"{self.guard.in_a_row} optimiser steps in a row were not finite, up to step {self.steps_done} "
+                f"{self.guard.in_a_row} optimiser steps in a row were not finite, up to step {self.steps_done - 1} "
                 f"(epoch {self.epoch + 1}): {why}; {NAN_ADVICE}"
             )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from ..findings import Finding
 from ..runs import Run
 
 
-class Watcher(Protocol):
-    """Someone who follows a training: the terminal, the report, a logger. Called on rank 0 only."""
+class Watcher:
+    """Someone who follows a training: terminal, report, logger. Called on rank 0 only; itself it does nothing."""
 
     def on_preflight(self, seconds: float, result: Mapping[str, Any] | None) -> None:
         """The checks before the training begin, with at most so many seconds (None), or have ended (their record)."""

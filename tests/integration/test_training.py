@@ -244,3 +244,60 @@ def test_ultralytics_says_nothing_on_the_screen(tiny_run: Run, capfd: pytest.Cap
     assert printed.out == ""
     assert printed.err == ""
     assert "optimizer" in (tiny_run.path / "ultralytics.log").read_text()
+
+
+def test_running_out_of_memory_halves_the_batch_and_leaves_no_half_step(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.training.trainer import TuneUpTrainer
+
+    original, calls = TuneUpTrainer.preprocess_batch, []
+
+    def exhausted(self: TuneUpTrainer, batch: dict[str, Any]) -> dict[str, Any]:
+        calls.append(self.batch_size)
+        if len(calls) == 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return original(self, batch)
+
+    monkeypatch.setattr(TuneUpTrainer, "preprocess_batch", exhausted)
+    run = verbs.train(overrides=[*tiny_overrides, "epochs=2", "nbs=16", f"runs={tmp_path}"])
+    assert run.state["state"] == "complete"
+    assert run.state["batch"] == run.context["batch"] == 2
+    assert "out_of_memory" in [event["event"] for event in run.events()]
+    steps = run.steps()
+    assert steps["step"].to_list() == list(range(steps.height))
+    assert set(steps["images"].to_list()[1:]) <= {2, 4, 6, 8, 10, 12, 14, 16}
+    branches = {b: sum(steps[f"{b}_{term}_loss"] for term in ("box", "cls", "l1")) for b in ("o2m", "o2o")}
+    together = steps["o2m"] * branches["o2m"] + steps["o2o"] * branches["o2o"]
+    np.testing.assert_allclose(steps["loss"].to_numpy(), together.to_numpy(), rtol=1e-5)
+
+
+def test_frozen_layers_are_neither_measured_nor_missed(tiny_overrides: list[str], tmp_path: Path) -> None:
+    run = verbs.train(overrides=[*tiny_overrides, "epochs=1", "freeze=3", f"runs={tmp_path}"])
+    assert not [name for name in run.norms().tensors if name.startswith(("model.0.", "model.1.", "model.2."))]
+    assert {name.split(".")[1] for name in run.context["frozen"]} == {"0", "1", "2"}
+    updates = [probe for probe in run.records("probes") if probe["kind"] == "update"]
+    assert "model.0" not in updates[-1]["ratio"]
+    assert "model.3" in updates[-1]["ratio"]
+
+
+def test_a_compiled_model_is_measured_under_its_plain_names(
+    tiny_run: Run, tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With torch.compile's eager backend: the wrapper and the split forward pass are those of inductor."""
+    import torch
+    import ultralytics.engine.trainer as upstream
+
+    def compiled(model: Any, **kwargs: Any) -> Any:
+        return torch.compile(model, backend="eager") if kwargs["mode"] else model
+
+    monkeypatch.setattr(upstream, "attempt_compile", compiled)
+    run = verbs.train(overrides=[*tiny_overrides, "epochs=1", "compile=true", f"runs={tmp_path}"])
+    assert run.norms().tensors == tiny_run.norms().tensors
+    assert (run.norms().values > 0).any(1).all()
+    steps = run.steps()
+    branches = {b: sum(steps[f"{b}_{term}_loss"] for term in ("box", "cls", "l1")) for b in ("o2m", "o2o")}
+    assert steps["loss"][0] == pytest.approx(0.8 * branches["o2m"][0] + 0.2 * branches["o2o"][0], rel=1e-5)
+    probes = run.records("probes")
+    assert {probe["kind"] for probe in probes} == {"update", "health", "terms"}
+    assert len(next(probe for probe in probes if probe["kind"] == "health")["norms"]) == 114
