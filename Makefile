@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 STEEL := datasets/steel/images/.ready
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo train eval report runs test test-gpu lint bench lock wheels
+.PHONY: help setup demo doctor proof train eval report runs test test-gpu lint bench lock wheels
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,12 @@ train: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Train b
 eval: $(READY)  ## Evaluate RUN (the newest one if none is named); ARGS="eval.split=val" chooses the split
 	@$(BIN)/tuneup eval $(RUN) $(ARGS)
 
+doctor: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Check a training by CONFIG before it begins
+	@$(BIN)/tuneup doctor $(CONFIG) $(ARGS)
+
+proof: $(READY)  ## Compare backpropagation with finite differences, after an example by hand
+	@$(BIN)/tuneup proof $(ARGS)
+
 report: $(READY)  ## Write report.html of RUN anew
 	@$(BIN)/tuneup report $(RUN)
 
@@ -76,6 +82,7 @@ lint: $(READY)  ## Check style, types and the import rule
 
 bench: $(READY) $(STEEL)  ## Measure what docs/benchmarks reports
 	@$(BIN)/python benchmarks/epoch_time.py $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/monitor.py
 
 lock: $(READY)  ## Resolve requirements.in into requirements.lock anew
 	@$(BIN)/uv pip compile --upgrade --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \

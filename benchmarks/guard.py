@@ -25,7 +25,7 @@ import ultralytics.engine.trainer as upstream  # isort: skip
 from torch import Tensor, nn  # isort: skip
 from pipeline.leash import chatter_to, tighten
 from pipeline.runs import Run
-from pipeline.training.guard import describe_incident
+from pipeline.training.incidents import describe_incident
 from pipeline.training.precision import amp_is_sound, autocast
 from pipeline.training.table_dataset import TableDataset
 from pipeline.training.trainer import TuneUpTrainer

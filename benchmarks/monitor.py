@@ -6,7 +6,10 @@ a change of the machine's speed hits all of them alike. `plain` is Ultralytics' 
 files, probes by their schedule. Beside it two usual ways: hooks on every parameter that make a histogram of its
 gradient, as `wandb.watch(log="gradients", log_freq=1)` does, and `.norm().item()` on every parameter.
 
-    python benchmarks/monitor.py [--steps 40] [--imgsz 320] [--batch 16] [--device cpu]
+On the CPU the time is that of the process (run it with one thread), because a shared machine's clock on the wall
+measures its other work.
+
+    OMP_NUM_THREADS=1 python benchmarks/monitor.py [--steps 40] [--imgsz 320] [--batch 16] [--device cpu]
 """
 
 from __future__ import annotations
@@ -90,8 +93,14 @@ def watch_like_wandb(model: torch.nn.Module) -> list[Any]:
     return [p.register_hook(hook) for p in model.parameters() if p.requires_grad]
 
 
+def clock(device: str) -> float:
+    """Return the time: on the CPU that of this process, which other work on a shared machine does not prolong."""
+    return time.process_time() if device == "cpu" else time.perf_counter()
+
+
 def measure(bench: Bench, batches: list[dict[str, Any]], steps: int) -> dict[str, list[float]]:
     """Return the seconds of every step by way of watching."""
+    device = bench.trainer.device.type
     ways: dict[str, Callable[[], None]] = {
         "plain": bench.plain_step,
         "monitor": bench.monitored_step,
@@ -105,11 +114,11 @@ def measure(bench: Bench, batches: list[dict[str, Any]], steps: int) -> dict[str
         for name in order[number % len(order) :] + order[: number % len(order)]:
             hooks = watch_like_wandb(bench.trainer.model) if name == "hooks" else []
             bench.synchronize()
-            started = time.perf_counter()
+            started = clock(device)
             bench.forward_backward(raw)
             ways[name]()
             bench.synchronize()
-            taken = time.perf_counter() - started
+            taken = clock(device) - started
             for hook in hooks:
                 hook.remove()
             if number >= 3:  # the first ones warm up
@@ -124,9 +133,7 @@ def report(seconds: dict[str, list[float]], bench: Bench) -> None:
         "hooks": "the same with a histogram hook on every parameter",
         "item": "the same with `.item()` on every parameter's norm",
     }
-    print(
-        "\n| | median step, ms | median of the paired ratios | mean of all steps over that of plain |\n|---|---|---|---|"
-    )
+    print("\n| | median step, ms | median of the paired ratios | ratio of the means |\n|---|---|---|---|")
     for name, values in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(values, seconds["plain"], strict=True))
         mean = statistics.fmean(values) / statistics.fmean(seconds["plain"])

@@ -222,6 +222,7 @@ def _gap(epochs: pl.DataFrame) -> tuple[tuple[str, str], ...]:
     if not len(rows):
         return ()
     row = int(rows[-1])
-    share = gap[row] / column(epochs, "sample_loss")[row]
+    sample = column(epochs, "sample_loss")[row]
+    share = gap[row] / sample if sample > 0 else np.nan
     said = f"{gap[row]:+.3g}" + (f", {percent(share)} of the sample's" if np.isfinite(share) else "")
     return ((f"validation minus sample, epoch {int(column(epochs, 'epoch')[row]) + 1}", said),)

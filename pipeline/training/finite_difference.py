@@ -4,14 +4,16 @@ For a function f, a point w and a direction v, backpropagation gives g = df/dw a
 (f(w + hv) - f(w - hv)) / 2h measures the same number without any backpropagation.
 
 The step h: rounding makes an error of about eps |f| / h, the third derivative one of h² f'''/6, and a kink (max
-pooling, an absolute value) between w - hv and w + hv one that does not shrink with h. No single h is right for every
-function, so four are taken and neighbours are extrapolated to h = 0 (Richardson), which removes the h² term; the result
-that its neighbours confirm best is believed. What autograd says plays no part in that choice.
+pooling, ReLU, an absolute value) between w - hv and w + hv one that does not shrink with h. No single h is right for
+every function, so h falls in steps until the result is certain: neighbours are extrapolated to h = 0 (Richardson),
+which removes the h² term, and the result that its neighbours confirm best is believed. What autograd says plays no part
+in that choice.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +21,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-STEPS = (3.2e-6, 8e-7, 2e-7, 5e-8)  # relative to the size of each tensor; measured in docs/benchmarks/proof.md
+STEPS = (3.2e-6, 8e-7, 2e-7, 5e-8, 1.25e-8, 3.125e-9)  # relative to the size of each tensor; smooth models need three
 _RATIO = (STEPS[0] / STEPS[1]) ** 2
 _MARGIN = 10.0  # two differences that agree by chance are off by more than their distance
 _BENT = 1e-4  # of the usual slope of an output: less is rounding
 _FURTHEST = 100.0
-_DRAWS = 4
+_ENOUGH = 3  # steps, the fewest whose extrapolations confirm each other
+_SHRINKS = 0.25
+_DRAWS = 8
 _SURE = 1e-8  # relative doubt that is good enough to compare to 1e-6
-_ROUNDING = torch.finfo(torch.float64).eps / STEPS[0]  # of the most exact difference, as a share of the function's size
+_ROUNDING = torch.finfo(torch.float64).eps / STEPS[0]  # of the largest step, as a share of the function's size
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,12 @@ class Slope:
 
     @property
     def relative_error(self) -> float:
-        """|a - d| / max(|a|, |d|), as CS231n (neural-networks-3, "Gradient Checks") defines it; 0 where both are 0."""
+        """|a - d| / max(|a|, |d|), as CS231n (neural-networks-3, "Gradient Checks") defines it; 0 where both are 0.
+
+        Infinite where one of them is not a finite number.
+        """
+        if not (math.isfinite(self.autograd) and math.isfinite(self.difference)):
+            return math.inf
         size = max(abs(self.autograd), abs(self.difference))
         return abs(self.autograd - self.difference) / size if size else 0.0
 
@@ -78,13 +87,16 @@ def slope(
         weights: shape (n,).
         generator: where the direction is drawn from.
     """
+    found = []
     for _ in range(_DRAWS):
         direction, parts = _direction(leaves, gradients, generator)
-        autograd = sum(parts)
         difference, doubt = _central_difference(run, leaves, direction, weights)
-        if doubt <= _SURE * max(abs(autograd), abs(difference)):
-            break
-    return Slope(autograd, difference, doubt, tuple(part / (autograd or 1.0) for part in parts))
+        autograd = sum(parts)
+        found.append(Slope(autograd, difference, doubt, tuple(part / (autograd or 1.0) for part in parts)))
+        size = max(abs(autograd), abs(difference))
+        if doubt <= _SURE * size or size <= doubt:  # certain enough, or certainly nothing
+            return found[-1]
+    return min(found, key=lambda each: each.doubt)
 
 
 @torch.no_grad()
@@ -104,32 +116,43 @@ def _central_difference(
                 leaf.copy_(start)
 
     here = run()
-    plain, bends = [], []
+    plain: list[float] = []
+    bends: list[Tensor] = []
     for h in STEPS:
         ahead, behind = moved(h), moved(-h)
         # The outputs are subtracted before they are weighted and added up: that loses the fewest digits.
         plain.append(float((weights * (ahead - behind)).sum()) / (2 * h))
-        bends.append((ahead - 2 * here + behind) / (2 * h))
-        if h == STEPS[0]:
-            usual = float(((ahead - behind) / (2 * h)).square().mean().sqrt())
+        bends = [*bends[-1:], (ahead - 2 * here + behind) / (2 * h)]
+        if len(plain) < _ENOUGH:
+            continue
+        doubt, difference = _best(plain)
+        if doubt <= _SURE * abs(difference):
+            break
+    usual = float(((ahead - behind) / (2 * h)).square().mean().sqrt())
     # What the slopes ahead and behind differ by falls with h on a smooth function. What is left at h = 0 is a kink at
     # this very point (a tie in max pooling): there autograd may take any slope between the two.
     kink = ((_RATIO**0.5 * bends[1] - bends[0]) / (_RATIO**0.5 - 1)).abs()
     kinks = float((weights.abs() * kink)[kink > _BENT * usual].sum())
-    doubt, difference = _best(plain)
     return difference, max(doubt + kinks, _ROUNDING * float((weights * here).abs().sum()))
 
 
 def _best(plain: Sequence[float]) -> tuple[float, float]:
-    """Return the smallest doubt and its difference, from the central differences at `STEPS`."""
+    """Return the smallest doubt and its difference, from the central differences at the first of `STEPS`."""
     pairs = list(itertools.pairwise(plain))
+    changes = [abs(fine - coarse) for coarse, fine in pairs]
     better = [fine + (fine - coarse) / (_RATIO - 1) for coarse, fine in pairs]
-    confirmed = [(abs(a - b), a) for a, b in itertools.pairwise(better)]
-    # Where a kink spoils the larger steps, the smaller ones are confirmed only by how little they are corrected.
-    corrected = [
-        (abs(fine - coarse) / (_RATIO - 1), value) for (coarse, fine), value in zip(pairs, better, strict=True)
-    ]
-    return min(confirmed + corrected)
+    candidates = list(zip(changes, better, strict=True))
+    for (before, after), (first, second) in zip(itertools.pairwise(changes), itertools.pairwise(better), strict=True):
+        # On a smooth function each change is a sixteenth of the one before. Where changes do not shrink, there are
+        # kinks or rounding, and that two extrapolations agree is chance.
+        if after <= _SHRINKS * before:
+            candidates.append((abs(second - first), second))
+    return min(candidates)
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """Return a number as JSON can hold it."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def gradients_of(outputs: Tensor, weights: Tensor, leaves: Sequence[Tensor], *, keep: bool = False) -> list[Tensor]:

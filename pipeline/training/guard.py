@@ -93,21 +93,3 @@ class Guard:
             self.take_back()
         self.run.add_incident(name, record)
         return record
-
-
-def describe_incident(record: Mapping[str, Any]) -> str:
-    """Return one sentence about an incident: where it began, and with which pictures."""
-    files, module = list(record.get("files") or ()), record.get("module")
-    some = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-    where = f"{module} ({record['kind']})" if module else ""
-    if record.get("phase") == "pictures":
-        return f"pixels of {some} are not finite"
-    if record.get("phase") == "forward":
-        terms = ", ".join(record.get("loss_terms") or ())
-        begun = f"{where} makes the first value that is not finite" if where else f"the loss term {terms} is not finite"
-        return f"{begun}, {f'with {some}' if record.get('told_apart') else 'whatever the picture'}"
-    if record.get("phase") == "backward":
-        return f"the gradient of {where or 'some layer'} is not finite although the loss is"
-    tensors = list(record.get("tensors") or ())
-    named = where or ", ".join(tensors[:3]) + (f" and {len(tensors) - 3} more" if len(tensors) > 3 else "")
-    return f"the gradient of {named} was not finite" + ("" if "repeated" not in record else "; a replay was")

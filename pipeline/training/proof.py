@@ -12,7 +12,6 @@ a hundred times what correct code reaches, and a gradient that is wrong by less 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from torch import nn
 
 from ..errors import UsageError
 from ..findings import Finding
-from .finite_difference import Slope, gradients_of, slope
+from .finite_difference import Slope, finite_or_none, gradients_of, slope
 from .proof_local import ModuleSearch, wrong_terms
 from .proof_twin import Twin, twin_of
 from .proof_verdict import TOLERANCE, Culprit, Fault
@@ -40,14 +39,14 @@ __all__ = [
     "prove_backprop",
     "textbook_example",
 ]
-_SHOWN = 3  # culprits in a finding's sentence; all of them are in its evidence
+_SHOWN = 3  # of culprits, or of a culprit's parts, in a sentence; all of them are in the evidence
 _INDENT = " " * 15
 _ADVICE: dict[Fault, str] = {
     "flipped": "Look for a minus sign in the backward of a custom autograd.Function there.",
     "blocked": "Look for detach(), .data, torch.no_grad() or a round trip through numpy there, and take it out.",
     "scaled": "Look for a factor that is in the backward but not in the forward there, or the other way round.",
     "invented": "Look for a rounding or a threshold there; if the trick is wanted, this proof cannot speak for it.",
-    "mixed": "Compare the backward there with the derivative of the forward, term by term.",
+    "mixed": "Compare the backward there with the derivative of the forward; or one of several paths is cut or scaled.",
     "inexact": "Look for a cast to a coarser type there, or a value that sits exactly on a kink.",
     "not_finite": "Look for a root, a logarithm or a division that meets 0 there, and keep it away from 0.",
 }
@@ -102,9 +101,12 @@ class ProofResult:
         return {
             "model": self.model,
             "passed": self.passed,
-            "relative_error": self.relative_error,
+            "relative_error": finite_or_none(self.relative_error),
             "tolerance": TOLERANCE,
-            "directions": [{"autograd": d.autograd, "finite_difference": d.difference} for d in self.directions],
+            "directions": [
+                {"autograd": finite_or_none(d.autograd), "finite_difference": finite_or_none(d.difference)}
+                for d in self.directions
+            ],
             "loss": self.loss,
             "terms": dict(self.terms),
             "parameters": self.parameters,
@@ -149,7 +151,7 @@ def prove_backprop(
     with twin_of(model, imgsz, batch, seed) as twin:
         names, base = twin.term_names(len(twin.base)), twin.base.detach()
         slopes = _whole(twin, directions)
-        error = max((each.relative_error for each in slopes), key=lambda e: math.inf if math.isnan(e) else e)
+        error = max(each.relative_error for each in slopes)
         sound = error <= TOLERANCE
         search = ModuleSearch(twin)
         culprits = (*search.run(whole=not sound), *wrong_terms(twin, names))
@@ -189,10 +191,14 @@ def _whole(twin: Twin, directions: int) -> list[Slope]:
 
 
 def findings_of(result: ProofResult) -> list[Finding]:
-    """Return what the proof says: `proof.passed` (info) or `proof.gradient_wrong` (error)."""
+    """Return what the proof says.
+
+    `proof.passed` (info), `proof.gradient_wrong` (error), or `proof.inconclusive` (warning) where finite differences
+    could not be taken exactly enough and no part is wrong by itself.
+    """
     evidence: dict[str, Any] = {
         "model": result.model,
-        "relative_error": result.relative_error,
+        "relative_error": finite_or_none(result.relative_error),
         "tolerance": TOLERANCE,
         "parameters": result.parameters,
     }
@@ -200,6 +206,9 @@ def findings_of(result: ProofResult) -> list[Finding]:
         text = f"Backpropagation is right: autograd and finite differences agree to {result.relative_error:.1e}."
         return [Finding("proof.passed", "info", text, evidence)]
     evidence["culprits"] = [culprit.to_dict() for culprit in result.culprits]
+    if not result.culprits and not any(each.disagrees(TOLERANCE) for each in result.directions):
+        text = "Whether backpropagation is right could not be told: the loss has kinks where these pictures put it."
+        return [Finding("proof.inconclusive", "warning", text, evidence, "Try another seed or other weights.")]
     if not result.culprits:
         text = f"Autograd and finite differences differ by {result.relative_error:.1e}, but each module is right alone."
         advice = (
@@ -221,7 +230,9 @@ def findings_of(result: ProofResult) -> list[Finding]:
 
 def _sentence(culprit: Culprit) -> str:
     place = f", {culprit.where}" if culprit.where else ""
-    return f"{culprit.name} ({culprit.kind}{place}): {culprit.what}"
+    place += f", called {culprit.calls} times" if culprit.calls > 1 else ""
+    more = f" and {len(culprit.parts) - _SHOWN} more" if len(culprit.parts) > _SHOWN else ""
+    return f"{culprit.name} ({culprit.kind}{place}): {culprit.what}, at {', '.join(culprit.parts[:_SHOWN])}{more}"
 
 
 def explanation(result: ProofResult) -> list[str]:
@@ -250,9 +261,10 @@ def explanation(result: ProofResult) -> list[str]:
         )
     if result.idle:
         lines.append(f"{_INDENT}{len(result.idle)} tensors take no part in the loss: {', '.join(result.idle)}")
-    agree = "agree" if result.passed else "do not agree"
+    agree = "agree" if result.relative_error <= TOLERANCE else "do not agree"
+    but = ", but a part is wrong that these pictures do not show" if agree == "agree" and result.culprits else ""
     return [
         *lines,
         f"5. verdict     autograd and finite differences {agree}: relative error {result.relative_error:.1e}, "
-        f"allowed {TOLERANCE:g}",
+        f"allowed {TOLERANCE:g}{but}",
     ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .finite_difference import Slope, gradients_of, slope
 from .proof_twin import Call, Twin
-from .proof_verdict import TOLERANCE, Culprit, culprit_of
+from .proof_verdict import TOLERANCE, Culprit, culprit_of, judge
 from .stop_gradients import floats_of, map_tensors
 
 _BRANCHES = {"one2many": "o2m", "one2one": "o2o"}
@@ -61,7 +61,8 @@ class ModuleSearch:
         if any(self._known[child] for child in children):
             return culprits
         name = self._names[module] or "the model itself"
-        return [culprit_of(name, module, wrong.details(), "forward")]
+        calls = len(self._twin.calls[self._names[module]])
+        return [culprit_of(name, module, wrong.details(), "forward", calls)]
 
     def _called_in(self, module: nn.Module) -> Iterator[nn.Module]:
         """Yield the nearest modules inside one that were called; a list of modules is not, its members are."""
@@ -99,20 +100,25 @@ class _Trial:
         inputs = {f"input {number}" if many else "input": tensor for number, tensor in enumerate(leaves)}
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self._parts: dict[str, Tensor] = {**inputs, **parameters}
-        self._groups = [names for names in (list(inputs), list(parameters)) if names]
+        self._parameters = list(parameters)
+        self._groups = {"inputs": list(inputs), "parameters": list(parameters)}
         outputs = self._run()
         self._weights = torch.randn(outputs.shape, generator=generator, dtype=torch.float64)
         self._gradients = self._back(outputs, self._weights)
 
     def reached(self) -> list[str]:
         """Return the parameters that got a gradient."""
-        return [name for name in self._groups[-1] if bool(self._gradients[name].any())]
+        return [name for name in self._parameters if bool(self._gradients[name].any())]
 
     def is_wrong(self) -> bool:
-        return any(self._compare(names).disagrees(TOLERANCE) for names in self._groups)
+        """Whether the gradient of the inputs or of the parameters disagrees; keeps which."""
+        self._groups = {
+            kind: names for kind, names in self._groups.items() if names and self._compare(names).disagrees(TOLERANCE)
+        }
+        return bool(self._groups)
 
     def details(self) -> dict[str, tuple[Slope, ...]]:
-        """Return every input and parameter that is wrong; of several outputs, each is looked at alone."""
+        """Return the first parts that are wrong; of several outputs, each is looked at alone until one shows why."""
         with torch.no_grad():
             sizes = {name: tensor.numel() for name, tensor in self._outputs().items()}
         found: dict[str, tuple[Slope, ...]] = {}
@@ -123,9 +129,12 @@ class _Trial:
             end += size
             self._gradients = self._back(self._run(), self._weights)
             suffix = f" (of {output})" if len(sizes) > 1 else ""
-            for names in self._groups:
+            for names in self._groups.values():
                 found.update({name + suffix: slopes for name, slopes in single_out(self._compare, names).items()})
-        return found
+            if found and judge(found)[0] not in {"mixed", "inexact"}:
+                break
+        # A mistake near the tolerance may show in one direction and not in the next.
+        return found or {kind: (self._compare(names),) * 2 for kind, names in self._groups.items()}
 
     def _outputs(self) -> dict[str, Tensor]:
         # A copy, because a layer that works in place must not change the leaf.
@@ -143,15 +152,26 @@ class _Trial:
         return slope(self._run, leaves, gradients, self._weights, self._generator)
 
 
-def single_out(compare: Callable[[Sequence[str]], Slope], names: Sequence[str]) -> dict[str, tuple[Slope, ...]]:
-    """Return, of a group of parts, those that are wrong, each with two slopes; by halving the group while it is wrong."""
+def single_out(
+    compare: Callable[[Sequence[str]], Slope], names: Sequence[str], limit: int = 16
+) -> dict[str, tuple[Slope, ...]]:
+    """Return the first of a group of parts that are wrong, with two slopes each; a group that is wrong is halved.
+
+    Args:
+        compare: gives the slope of some of the parts together.
+        names: the parts.
+        limit: how many are wanted: in a large block hundreds may be wrong for one reason.
+    """
     together = compare(names)
     if not together.disagrees(TOLERANCE):
         return {}
     middle = len(names) // 2
-    halves = (names[:middle], names[middle:]) if middle else ()
-    found = {name: slopes for half in halves for name, slopes in single_out(compare, half).items()}
-    return found or {", ".join(names): (together, compare(names))}
+    found: dict[str, tuple[Slope, ...]] = {}
+    for half in (names[:middle], names[middle:]) if middle else ():
+        if len(found) < limit:
+            found.update(single_out(compare, half, limit - len(found)))
+    label = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    return found or {label: (together, compare(names))}
 
 
 def wrong_terms(twin: Twin, names: Sequence[str]) -> Iterator[Culprit]:

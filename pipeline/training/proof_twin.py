@@ -63,6 +63,18 @@ class _Watch(TorchFunctionMode):
 
 
 @contextmanager
+def _blaming(place: Callable[[], str]) -> Iterator[None]:
+    """Turn whatever custom code raises into a message that names the place."""
+    try:
+        yield
+    except TuneUpError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise TrainingError(f"no proof: {place()} fails in float64 on the CPU ({text})") from error
+
+
+@contextmanager
 def twin_of(model: nn.Module, imgsz: int | None, batch: int, seed: int) -> Iterator[Twin]:
     """Copy a detection model and hold all that the proof changes in the process while the block runs.
 
@@ -142,29 +154,19 @@ class Twin:
             TrainingError: it cannot be computed, not in float64, is not finite, or is another one the second time.
         """
         watch = _Watch()
-        hooks = []
-        try:
+        with _blaming(lambda: watch.running[-1] if watch.running else "the model"), ExitStack() as hooks:
             if getattr(self.model, "criterion", None) is None:
                 self.model.criterion = self.model.init_criterion()
             freeze_assigners(_exact(self.model.criterion), self.tape)
             freeze_features(self.model.model[-1], self.tape)
             for module, name in self.module_names().items():
-                hooks.append(module.register_forward_pre_hook(watch.enter(name), with_kwargs=True))
-                hooks.append(module.register_forward_hook(watch.leave))
+                hooks.callback(module.register_forward_pre_hook(watch.enter(name), with_kwargs=True).remove)
+                hooks.callback(module.register_forward_hook(watch.leave).remove)
             with watch:
                 self._reset()
                 predictions = self.model(self.batch["img"])
                 watch.running = ["the loss"]
                 self.base = self.model.loss(self.batch, predictions)[0].reshape(-1)
-        except TuneUpError:
-            raise
-        except Exception as error:  # custom code may raise anything
-            place = watch.running[-1] if watch.running else "the model"
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise TrainingError(f"no proof: {place} fails in float64 on the CPU ({text})") from error
-        finally:
-            for hook in hooks:
-                hook.remove()
         self.tape.recording = False
         self.calls = watch.calls
         self.predictions = map_tensors(predictions, lambda tensor: tensor.detach().clone())
@@ -188,13 +190,15 @@ class Twin:
     def loss(self, predictions: Any = None) -> Tensor:
         """Return the loss vector, shape (terms,), at the present weights, or for the given output of the network."""
         self._reset()
-        vector: Tensor = self.model.loss(self.batch, predictions)[0]
+        with _blaming(lambda: "the model" if predictions is None else "the loss"):
+            vector: Tensor = self.model.loss(self.batch, predictions)[0]
         return vector.reshape(-1)
 
     def call(self, module: nn.Module, call: Call) -> Any:
         """Return what a module makes of the given arguments, under the recorded constants."""
         self._reset()
-        return module(*call[0], **call[1])
+        with _blaming(lambda: type(module).__name__):
+            return module(*call[0], **call[1])
 
     def _reset(self) -> None:
         self.tape.rewind()
@@ -251,6 +255,9 @@ def _exact(criterion: Any) -> list[Any]:
         seen[id(thing)] = thing
         if isinstance(thing, nn.Module):
             thing.cpu().double()
+        if isinstance(thing, tuple):
+            waiting += thing
+            continue
         inside: Any = thing if isinstance(thing, dict | list) else getattr(thing, "__dict__", {})
         for key, value in list(enumerate(inside) if isinstance(inside, list) else inside.items()):
             if isinstance(value, torch.device):

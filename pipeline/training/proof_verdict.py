@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .finite_difference import Slope
+from .finite_difference import Slope, finite_or_none
 
 Fault = Literal["flipped", "blocked", "scaled", "invented", "mixed", "inexact", "not_finite"]
 TOLERANCE = 1e-6  # relative; why, stands in proof.py
@@ -20,7 +20,7 @@ _WORDS: dict[Fault, str] = {
     "blocked": "the gradient is blocked",
     "scaled": "the gradient is scaled by {factor:.4g}",
     "invented": "it sends a gradient back where its output does not change",
-    "mixed": "part of the gradient is wrong: one of several paths is blocked, flipped or scaled",
+    "mixed": "the gradient is wrong by another factor in every direction",
     "inexact": "the gradient is off by {error:.1e}",
     "not_finite": "the gradient is not a finite number",
 }
@@ -37,8 +37,9 @@ class Culprit:
         what: the same in words.
         factor: autograd divided by the finite difference, in the part that shows the fault most clearly.
         relative_error: of that part.
-        parts: the inputs and parameters of the module, or the outputs of the head, whose gradient is wrong.
+        parts: inputs and parameters of the module, or outputs of the head, whose gradient is wrong; the first few.
         where: file and line of its `forward`, if they can be found.
+        calls: how often it is called in a forward pass; one module may be shared by many blocks.
     """
 
     name: str
@@ -49,13 +50,19 @@ class Culprit:
     relative_error: float
     parts: tuple[str, ...]
     where: str = ""
+    calls: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record for JSON."""
-        return {**asdict(self), "parts": list(self.parts)}
+        return {
+            **asdict(self),
+            "factor": finite_or_none(self.factor),
+            "relative_error": finite_or_none(self.relative_error),
+            "parts": list(self.parts),
+        }
 
 
-def culprit_of(name: str, thing: object, parts: Mapping[str, Sequence[Slope]], method: str) -> Culprit:
+def culprit_of(name: str, thing: object, parts: Mapping[str, Sequence[Slope]], method: str, calls: int = 1) -> Culprit:
     """Return the record of a part that is wrong.
 
     Args:
@@ -63,6 +70,7 @@ def culprit_of(name: str, thing: object, parts: Mapping[str, Sequence[Slope]], m
         thing: module or criterion.
         parts: the slopes that are wrong, in several directions each, by the name of what moved.
         method: the method of `thing` that computes it.
+        calls: how often it is called.
     """
     fault, shown = judge(parts)
     worst = max(parts[shown], key=lambda each: each.relative_error)
@@ -76,6 +84,7 @@ def culprit_of(name: str, thing: object, parts: Mapping[str, Sequence[Slope]], m
         relative_error=worst.relative_error,
         parts=tuple(parts),
         where=_place_of(type(thing), method),
+        calls=calls,
     )
 
 
@@ -114,7 +123,7 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _place_of(kind: type, method: str) -> str:
-    """Return `file:line` of a method that a class defines itself, else of the class; nothing for code without a file."""
+    """Return `file:line` of a method that a class defines itself, else of the class; nothing where there is no file."""
     try:
         thing = inspect.unwrap(vars(kind).get(method, kind))
         file, line = Path(inspect.getsourcefile(thing) or ""), inspect.getsourcelines(thing)[1]

@@ -13,7 +13,8 @@ from ultralytics.utils.torch_utils import unwrap_model
 from ..errors import TrainingError
 from ..runs import EVENTS, now
 from .gradients import GradientMonitor
-from .guard import Guard, describe_incident
+from .guard import Guard
+from .incidents import describe_incident
 from .observer import Observer
 from .replay import Situation
 from .run_data_trainer import RunDataTrainer

@@ -76,8 +76,8 @@ def textbook_example(weight: float = 2.0, x: float = 3.0, target: float = 10.0) 
     def loss_at(w: float) -> float:
         return (w * x - target) ** 2
 
-    learned = torch.tensor(weight, dtype=torch.float64, requires_grad=True)
     with torch.inference_mode(False), torch.enable_grad():
+        learned = torch.tensor(weight, dtype=torch.float64, requires_grad=True)
         (by_autograd,) = torch.autograd.grad((learned * x - target) ** 2, learned)
     prediction = weight * x
     outer, inner = 2 * (prediction - target), x

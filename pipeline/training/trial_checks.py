@@ -226,34 +226,39 @@ def range_test(trial: Trial) -> RangeTest:
         if not math.isfinite(losses[-1]) or losses[-1] > RANGE_STOP:
             break
     trial.restore()
-    highest, proposal = read_range(rates[: len(losses)], np.array(losses))
-    return RangeTest(type(optimizer).__name__, tuple(rates[: len(losses)].tolist()), tuple(losses), highest, proposal)
+    name = type(optimizer).__name__
+    highest, proposal = read_range(rates[: len(losses)], np.array(losses), MARGINS.get(name, OTHER_MARGIN))
+    return RangeTest(name, tuple(rates[: len(losses)].tolist()), tuple(losses), highest, proposal)
 
 
 Curve = npt.NDArray[np.float64]
 FALL = 0.03  # a smoothed loss that fell by less than 3 % shows no best rate: small batches vary by as much
-BLOWN_UP = 1.15  # of the start: above what the smoothed loss of a stable rate reaches (docs/benchmarks/preflight)
+BLOWN_UP = 1.15  # of the start: above what the loss at a stable rate reaches (docs/benchmarks/preflight)
+# How far below the rate that blows the loss up to stay. Adam's kin go on lowering the loss for some steps at rates that
+# move the weights by a tenth of their size a step (docs/benchmarks/preflight), so that they need the larger distance.
+MARGINS = {"SGD": 30.0, "MuSGD": 30.0}
+OTHER_MARGIN = 100.0
 
 
-def read_range(rates: Curve, losses: Curve) -> tuple[float | None, float]:
+def read_range(rates: Curve, losses: Curve, margin: float) -> tuple[float | None, float]:
     """Return the rate at which the loss blows up, if it does, and a proposal for lr0.
 
-    The proposal is a tenth of the rate with the lowest loss (the rule of fastai's finder); where the loss did not
-    fall within the few steps of the test, a thirtieth of the rate that blows it up. Two significant digits.
+    The proposal is a tenth of the rate with the lowest loss (the rule of fastai's finder), and no more than the rate
+    that blows the loss up divided by `margin`; where the loss did not fall within the few steps of the test, that
+    alone. Two significant digits.
 
     Args:
         rates: rising, `[n]`.
         losses: as shares of their start, `[n]`; the last one may be nan or inf.
+        margin: of the optimizer, see `MARGINS`.
     """
     known = np.where(np.isfinite(losses), losses, 10.0)
     smooth = np.array([np.median(known[max(0, i - 2) : i + 3]) for i in range(len(known))])
     best = int(np.argmin(smooth))
-    above = np.flatnonzero(
-        (known > BLOWN_UP * max(smooth[best], 0.5)) & (np.arange(len(known)) > best) & (known > BLOWN_UP)
-    )
+    later = np.arange(len(known)) > best
+    above = np.flatnonzero((known > BLOWN_UP) & later)
     highest = float(rates[above[0]]) if len(above) else None
+    proposal = (highest if highest is not None else float(rates[-1])) / margin
     if smooth[best] < 1 - FALL:
-        proposal = float(rates[best]) / 10
-    else:
-        proposal = (highest if highest is not None else float(rates[-1])) / 30
+        proposal = min(proposal, float(rates[best]) / 10)
     return highest, float(f"{proposal:.1e}")

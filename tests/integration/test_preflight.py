@@ -171,18 +171,25 @@ def curve(fall_at: float, blow_at: float | None, depth: float = 0.3, noise: floa
 
 
 def test_the_range_is_read_off_a_curve() -> None:
-    highest, proposal = read_range(*curve(1e-3, 1e-1))
+    highest, proposal = read_range(*curve(1e-3, 1e-1), margin=30)
     assert highest == pytest.approx(1e-1, rel=0.3)
     assert 3e-4 < proposal <= 1e-2
 
 
 def test_a_loss_that_never_fell_is_read_from_where_it_blows_up() -> None:
-    highest, proposal = read_range(*curve(1.0, 3e-1, depth=0.0, noise=0.005))
+    highest, proposal = read_range(*curve(1.0, 3e-1, depth=0.0, noise=0.005), margin=30)
     assert highest == pytest.approx(3e-1, rel=0.3)
     assert proposal == pytest.approx(1e-2, rel=0.4)
+
+
+def test_a_loss_that_falls_until_it_blows_up_does_not_propose_the_edge() -> None:
+    """As with AdamW, whose loss may be lowest just before the end: a tenth of that rate would be too high."""
+    highest, proposal = read_range(*curve(1e-1, 5e-1, depth=0.5), margin=100)
+    assert highest == pytest.approx(0.5, rel=0.3)
+    assert proposal == pytest.approx(highest / 100, rel=0.05)
 
 
 def test_not_a_number_counts_as_blown_up() -> None:
     rates, losses = curve(1e-3, None)
     losses[50:] = np.nan
-    assert read_range(rates, losses)[0] == pytest.approx(rates[50])
+    assert read_range(rates, losses, margin=30)[0] == pytest.approx(rates[50])
