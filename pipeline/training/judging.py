@@ -21,6 +21,7 @@ Rule = Callable[[History], "Finding | None"]
 RESTARTS = ("resume", "out_of_memory", "warmup_end")
 # Rates at which the three optimizers of Ultralytics usually work; AdamW: what `optimizer=auto` takes for one class.
 USUAL_RATES = {"AdamW": 0.002, "Adam": 0.002, "SGD": 0.01, "MuSGD": 0.01}
+LAG_RATIO, LAG_SHIFT = 4.0, 2.0  # calibrated: settled layers of healthy runs have 2 and 1 at most
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 
 
@@ -156,6 +157,14 @@ def files_of_steps(history: History, steps: Iterable[int]) -> list[str]:
     wanted = set(steps)
     found = [r for r in history.incidents if r.get("step") in wanted]
     return [str(file) for record in found for file in record.get("files") or record.get("batch_files") or ()]
+
+
+def lags(row: Mapping[str, Any]) -> bool:
+    """Whether a BatchNorm layer's running statistics lie so far behind its batches that its outputs are not training's.
+
+    Health and shares are measured in evaluation mode; for an epoch or two the outputs there may be off by magnitudes.
+    """
+    return number(row.get("variance_ratio")) > LAG_RATIO or number(row.get("mean_shift")) > LAG_SHIFT
 
 
 def latest(probes: Sequence[Mapping[str, Any]], key: str) -> Mapping[str, Any] | None:

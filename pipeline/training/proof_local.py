@@ -118,7 +118,7 @@ class _Trial:
         return bool(self._groups)
 
     def details(self) -> dict[str, tuple[Slope, ...]]:
-        """Return the first parts that are wrong; of several outputs, each is looked at alone until one shows why."""
+        """Return parts that are wrong; of several outputs, each is looked at alone until one shows why."""
         with torch.no_grad():
             sizes = {name: tensor.numel() for name, tensor in self._outputs().items()}
         found: dict[str, tuple[Slope, ...]] = {}
@@ -153,9 +153,12 @@ class _Trial:
 
 
 def single_out(
-    compare: Callable[[Sequence[str]], Slope], names: Sequence[str], limit: int = 16
+    compare: Callable[[Sequence[str]], Slope], names: Sequence[str], limit: int = 8
 ) -> dict[str, tuple[Slope, ...]]:
-    """Return the first of a group of parts that are wrong, with two slopes each; a group that is wrong is halved.
+    """Return the last of a group of parts that are wrong, with two slopes each; a group that is wrong is halved.
+
+    The last, because parameters stand in the order of the forward pass, more or less: the last wrong one lies right
+    before the mistake, with no short cut around it.
 
     Args:
         compare: gives the slope of some of the parts together.
@@ -167,9 +170,9 @@ def single_out(
         return {}
     middle = len(names) // 2
     found: dict[str, tuple[Slope, ...]] = {}
-    for half in (names[:middle], names[middle:]) if middle else ():
+    for half in (names[middle:], names[:middle]) if middle else ():
         if len(found) < limit:
-            found.update(single_out(compare, half, limit - len(found)))
+            found = {**single_out(compare, half, limit - len(found)), **found}
     label = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
     return found or {label: (together, compare(names))}
 

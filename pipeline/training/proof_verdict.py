@@ -37,7 +37,8 @@ class Culprit:
         what: the same in words.
         factor: autograd divided by the finite difference, in the part that shows the fault most clearly.
         relative_error: of that part.
-        parts: inputs and parameters of the module, or outputs of the head, whose gradient is wrong; the first few.
+        parts: inputs and parameters of the module, or outputs of the head, whose gradient is wrong: the clearest
+            first, and of many only some.
         where: file and line of its `forward`, if they can be found.
         calls: how often it is called in a forward pass; one module may be shared by many blocks.
     """
@@ -82,7 +83,7 @@ def culprit_of(name: str, thing: object, parts: Mapping[str, Sequence[Slope]], m
         what=_WORDS[fault].format(factor=factor, error=worst.relative_error),
         factor=factor,
         relative_error=worst.relative_error,
-        parts=tuple(parts),
+        parts=(shown, *(part for part in parts if part != shown)),
         where=_place_of(type(thing), method),
         calls=calls,
     )

@@ -25,6 +25,7 @@ from .judging import (
     number,
     one_digit,
     places,
+    plain_loss,
     rate_in_use,
     restart,
     starts_random,
@@ -32,8 +33,9 @@ from .judging import (
 
 WINDOW = 20  # steps of a baseline and of what is compared with it; a rule of thumb
 VANISHED = 1e-3  # of the layer's own baseline; a rule of thumb; healthy runs: 1e-2 and more
-# ... and of what the other layers did meanwhile: a network that converges has small gradients everywhere.
-VANISHED_TO_OTHERS = 1e-2
+# ... and of what the other layers did meanwhile: a network that converges has small gradients everywhere. Where the
+# loss has not come down to CONVERGING of what it was, gradients that fade everywhere are no sign of that.
+VANISHED_TO_OTHERS, CONVERGING = 1e-2, 0.8
 # A layer against the median layer of the backbone, at one time. Calibrated: healthy runs 2e-3 and more.
 CLIFF = 1e-4
 EXPLODED_Z = 6.0  # robust z of the log norm; three times: a rule of thumb
@@ -43,6 +45,8 @@ HISTORY_OF_Z = 30  # steps behind a step that it is compared with
 # times the norm at least. Calibrated on benchmarks/healthy_runs.py.
 LEAST_DEVIATION = 0.3
 CLIPPED_MORE = 10.0  # growth of norm / clip over its own baseline; the level says nothing: clip 10 is always active
+USUAL_CLIP = 10.0  # fixed in Ultralytics
+CLIPPED_TO_NOTHING = 1000.0  # norm / clip under a clip of one's own; healthy runs at Ultralytics' clip: 2 to 20
 DROWNED = 100.0  # growth of head / backbone; a rule of thumb; healthy runs: up to 10
 
 
@@ -61,7 +65,10 @@ def _faded(history: History, norms: Values) -> Finding | None:
         change = np.where(base > 0, now / base, np.nan)
     judged = _with_objects(history)
     others = median(change[judged])
-    gone = np.flatnonzero(judged & (change < VANISHED) & (change < VANISHED_TO_OTHERS * max(others, VANISHED)))
+    loss = plain_loss(history)
+    converging = median(loss[-WINDOW:]) < CONVERGING * median(loss[begin : begin + WINDOW])
+    floor = 0.0 if converging else VANISHED
+    gone = np.flatnonzero(judged & (change < VANISHED) & (change < VANISHED_TO_OTHERS * max(others, floor)))
     if not len(gone):
         return None
     names = [history.norms.layer_names[index] for index in gone]
@@ -190,6 +197,14 @@ def judge_clipping(history: History) -> Finding | None:
     if len(severity) < begin + 2 * WINDOW:
         return None
     base, now = median(severity[begin : begin + WINDOW]), median(severity[-WINDOW:])
+    if clip < USUAL_CLIP / 10 and base > CLIPPED_TO_NOTHING:
+        return Finding(
+            "gradient.clipped_away",
+            "warning",
+            f"clip={clip:g} divides the gradient by {base:,.0f} after warm-up, and SGD's steps with it",
+            {"step": begin, "severity": now, "baseline": base, "clip": clip},
+            f"monitor.clip={USUAL_CLIP:g}: Ultralytics' own value, which healthy runs exceed by 2 to 20 times",
+        )
     if not (now > CLIPPED_MORE * max(base, 0.1) and now > CLIPPED_MORE):
         return None
     return Finding(

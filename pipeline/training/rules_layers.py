@@ -9,10 +9,11 @@ import numpy as np
 from ..findings import Finding
 from ..tensor_norms import NO_GRADIENT
 from .history import History
-from .judging import Rule, latest, median, name_layer, number, percent, places, starts_random
+from .judging import Rule, lags, latest, median, name_layer, number, percent, places, starts_random
 
 ALWAYS_FROZEN = ".dfl"  # Ultralytics' integral over the box distribution has fixed weights
 UNTOUCHED_STEPS = 3  # SageMaker Debugger, rule UnchangedTensor: num_steps = 3
+LEAST_MOVE = 2e-4  # |dw| / |w| of a step; smaller ones are rounded away in large weights. Healthy runs: 1e-3 and more
 LEAST_GRADIENT = 0.1  # of the median tensor's; calibrated: what healthy SGD runs leave unmoved has less than 1e-2
 FED_SAMPLES = 100  # steps that this is looked up in
 DEAD_SHARE = 0.5  # SageMaker Debugger, rule DeadRelu: threshold_layer = 0.5
@@ -90,7 +91,8 @@ def judge_untouched(history: History) -> Finding | None:
 
 def _unmoved(history: History) -> Finding | None:
     probes = history.probes_of("update")
-    if len(probes) < UNTOUCHED_STEPS:
+    moves = median(max(map(number, p.get("group_ratio", {}).values()), default=0.0) for p in probes)
+    if len(probes) < UNTOUCHED_STEPS or not moves > LEAST_MOVE:
         return None
     unmoved = set.intersection(*(set(probe.get("unmoved") or ()) for probe in probes))
     fed = _is_fed(history)
@@ -128,7 +130,7 @@ def judge_dead_units(history: History) -> Finding | None:
     probe = latest(probes, "norms")
     if probe is None:
         return None
-    dead = {layer: number(row.get("dead")) for layer, row in probe["norms"].items()}
+    dead = {layer: number(row.get("dead")) for layer, row in probe["norms"].items() if not lags(row)}
     flat = {layer: share for layer, share in dead.items() if share > DEAD_SHARE}
     if not flat:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ..findings import Finding
 from .history import History, Values
 from .judging import (
     Rule,
+    lags,
     latest,
     median,
     number,
@@ -28,6 +30,7 @@ WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded ch
 ONE_TERM, OTHER_TERM = 0.99, 0.005
 DEFAULT_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of Ultralytics
 ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far; calibrated: healthy losses rise by 7 % at most, on val by 10 %
+SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
 MEASURED = 4  # epochs with both losses
@@ -42,12 +45,13 @@ LEARNS, LEARNS_PER_WAY, JUDGED_FROM, LEAST_STEPS = 0.15, 0.3, 0.9, 80
 BLIND_FALL, CAUGHT_UP, BLIND = 0.3, 1.05, 0.01
 WAY = 0.2  # less movement than this explains a loss that stays
 FOUND = 0.05  # mAP50 from which the labels obviously can be learnt
-STALLED_PART, STALLED, STALLED_STEPS = 0.3, 0.01, 100  # of the run; fall of the loss over it; least steps in it
+STALLED_PART, STALLED, STALLED_STEPS = 0.3, 0.02, 100  # of the run; fall of the loss over it; least steps in it
 
 
 def judge_terms(history: History) -> Finding | None:
     """Report a loss term that leaves the others no share of the gradient."""
-    probes = [probe for probe in history.probes_of("terms") if probe.get("shares")]
+    lagging = _lagging_steps(history)
+    probes = [p for p in history.probes_of("terms") if p.get("shares") and p.get("step") not in lagging]
     probe = latest(probes, "shares")
     if probe is None:
         return None
@@ -69,6 +73,16 @@ def judge_terms(history: History) -> Finding | None:
         {"step": since, "shares": shares, "gains": gains},
         f"train.{gain}={wanted:g}: Ultralytics' default is {DEFAULT_GAINS.get(gain, wanted):g}",
     )
+
+
+def _lagging_steps(history: History) -> set[Any]:
+    """Return the measured steps at which a tenth of the layers answered with statistics of older weights."""
+    found = set()
+    for probe in history.probes_of("health"):
+        rows = list((probe.get("norms") or {}).values())
+        if sum(map(lags, rows)) > 0.1 * len(rows):
+            found.add(probe.get("step"))
+    return found
 
 
 def _gain_to_turn(top: str, low: str, gains: Mapping[str, float]) -> tuple[str, float]:
@@ -97,23 +111,35 @@ def judge_divergence(history: History) -> Finding | None:
                 {"step": step, "best": float(loss[best]), "now": float(loss[-1])},
                 advice,
             )
+    return _val_rises(history, advice)
+
+
+def _val_rises(history: History, advice: str) -> Finding | None:
     val = plain_loss(history, "val")
     seen = np.flatnonzero(np.isfinite(val) & (val > 0))
-    best = int(seen[np.argmin(val[seen])]) if len(seen) else 0
-    if len(seen) > 1 and val[seen[-1]] > ROSE_VAL * val[best]:
-        return Finding(
-            "loss.divergence",
-            "warning",
-            f"the loss on val: {val[best]:.3g} after epoch {best + 1}, {val[seen[-1]]:.3g} after epoch {seen[-1] + 1}",
-            {
-                "epoch": int(seen[-1]),
-                "step": _steps_after(history, best),
-                "best": float(val[best]),
-                "now": float(val[seen[-1]]),
-            },
-            advice,
-        )
-    return None
+    # While BatchNorm's running statistics catch up with the weights, val may be off by magnitudes for an epoch or two.
+    if len(seen) < MEASURED or _batches(history) < SETTLING or val[seen[-1]] < val[seen[-2]]:
+        return None
+    best = int(seen[np.argmin(val[seen])])
+    if not val[seen[-1]] > ROSE_VAL * val[best]:
+        return None
+    return Finding(
+        "loss.divergence",
+        "warning",
+        f"the loss on val: {val[best]:.3g} after epoch {best + 1}, {val[seen[-1]]:.3g} after epoch {seen[-1] + 1}",
+        {
+            "epoch": int(seen[-1]),
+            "step": _steps_after(history, best),
+            "best": float(val[best]),
+            "now": float(val[seen[-1]]),
+        },
+        advice,
+    )
+
+
+def _batches(history: History) -> int:
+    """Return how many batches went forward in training."""
+    return history.epochs.height * int(history.context.get("batches_per_epoch") or 0) or history.steps.height
 
 
 def judge_overfitting(history: History) -> Finding | None:
@@ -124,7 +150,9 @@ def judge_overfitting(history: History) -> Finding | None:
         gap = (val[both] - sample[both]) / sample[both]
         best = int(np.argmin(val[both]))
         rose = val[both][-2:].min() > VAL_ROSE * val[both][best]
-        if gap[-1] > GAP and gap[-1] > gap[best] + GAP_GROWTH and rose:
+        train = plain_loss(history, "train")[both[-1]]
+        settled = not sample[both[-1]] > (1 + GAP) * train  # else it is BatchNorm that lags, on val and train alike
+        if gap[-1] > GAP and gap[-1] > gap[best] + GAP_GROWTH and rose and settled:
             epoch = int(both[best])
             return Finding(
                 "loss.overfitting",
@@ -201,7 +229,7 @@ def judge_learning(history: History) -> Finding | None:
         "what is in the pictures",
         {"step": LEAST_STEPS, "fall": fall, "first": first, "last": last, "way": way},
         "data: look at a dozen pictures with their boxes drawn in; label files of other pictures and class numbers of "
-        "another list look like this",
+        "another list look like this; `tuneup proof` rules out a wrong gradient",
     )
 
 

@@ -20,7 +20,7 @@ SMALLEST_VARIANCE = 1e-6
 CONSTANT_SHARE = 0.5  # of a layer's channels; healthy runs: 0 once a dozen batches went by
 KEPT_PER_BATCH = 0.97  # of the running statistics: Ultralytics sets BatchNorm's momentum to 0.03
 STARTED = 0.7  # of the initial statistics are left: from here on a random start's own constants are gone
-SETTLED = 1e-6  # of the initial statistics are left; until then they may explain any difference (454 batches)
+SETTLED = 1e-6  # of the initial statistics is left; until then they may explain any difference (454 batches)
 # Calibrated on benchmarks/healthy_runs.py: once settled, healthy layers keep within 0.01 and 3, and within 1 deviation.
 LARGEST_RATIO, LARGEST_SHIFT = 100.0, 5.0
 ABOVE_LEFTOVER = 10.0  # times what is left of the initial variance of 1: then the batches have made this variance
@@ -61,7 +61,7 @@ def judge_variance(history: History) -> Finding | None:
     """Report layers whose channels do not vary at all."""
     for probe in history.probes_of("health"):
         step = int(probe.get("step") or 0)
-        if _left(history, step) > STARTED:
+        if starts_random(history) and _left(_batches(history, probe)) > STARTED:
             continue
         rows: Mapping[str, Row] = probe.get("norms") or {}
         collapsed = [layer for layer, row in rows.items() if _is_collapsed(row)]
@@ -93,14 +93,15 @@ def judge_drift(history: History) -> Finding | None:
     probes = history.probes_of("health")
     still = {str(name).rpartition(".")[0] for name in history.context.get("frozen") or ()}
     for before, probe in zip([None, *probes], probes, strict=False):
+        batches = _batches(history, probe)
         rows: Mapping[str, Row] = {
             layer: row for layer, row in (probe.get("norms") or {}).items() if layer not in still
         }
         step = int(probe.get("step") or 0)
         first = next(iter(probe.get("norms") or ()), "")
-        if first in rows and _has_own_variance(history, rows[first], step) and _is_off(rows[first]):
+        if first in rows and _has_own_variance(rows[first], batches) and _is_off(rows[first]):
             return _input_scale(first, rows[first], step)
-        if before is None or not _is_settled(history, rows, step):
+        if before is None or not _is_settled(rows, batches):
             continue
         earlier: Mapping[str, Row] = before.get("norms") or {}
         off = [layer for layer, row in rows.items() if _is_off(row) and _stays_off(earlier.get(layer), row)]
@@ -109,20 +110,27 @@ def judge_drift(history: History) -> Finding | None:
     return None
 
 
-def _left(history: History, step: int) -> float:
-    """Return the share of the initial running statistics that is left after the batches of so many steps."""
-    if not starts_random(history):
-        return 0.0
-    return float(KEPT_PER_BATCH ** (step * max(1, int(history.context.get("accumulate") or 1))))
+def _batches(history: History, probe: Mapping[str, Any]) -> int:
+    """Return how many batches had gone forward when a probe was taken, at the start or after an epoch."""
+    step, of_epoch = int(probe.get("step") or 0), int(history.context.get("batches_per_epoch") or 0)
+    return (int(probe.get("epoch") or 0) + 1) * of_epoch if step and of_epoch else step
 
 
-def _has_own_variance(history: History, row: Row, step: int) -> bool:
-    return number(row.get("smallest_variance")) > ABOVE_LEFTOVER * _left(history, step)
+def _left(batches: int) -> float:
+    """Return the share of the initial running statistics that is left after so many batches.
+
+    They are those of random weights or of a checkpoint, which may itself come from a short training.
+    """
+    return float(KEPT_PER_BATCH**batches)
 
 
-def _is_settled(history: History, rows: Mapping[str, Row], step: int) -> bool:
+def _has_own_variance(row: Row, batches: int) -> bool:
+    return number(row.get("smallest_variance")) > ABOVE_LEFTOVER * _left(batches)
+
+
+def _is_settled(rows: Mapping[str, Row], batches: int) -> bool:
     """Whether what the statistics began with plays no part any more, here or in a layer that feeds this one."""
-    return _left(history, step) < SETTLED or all(_has_own_variance(history, row, step) for row in rows.values())
+    return _left(batches) < SETTLED or all(_has_own_variance(row, batches) for row in rows.values())
 
 
 def _is_off(row: Row) -> bool:

@@ -1,0 +1,346 @@
+"""Diagnosis on fabricated histories: silent on healthy shapes, and each fault's shape brings its own finding first."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from fabricated_history import LAYERS, OPTIMIZERS, Shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.findings import Finding
+from pipeline.tensor_norms import EMPTY, NO_GRADIENT
+from pipeline.training.diagnosis import FOLLOWS, RULES, diagnose, diagnose_with
+from pipeline.training.history import History
+from pipeline.training.history_prefix import history_until
+
+Case = tuple[str, Shape, str, str, int, str, str]
+
+
+def alarms(history: History) -> list[Finding]:
+    return [finding for finding in diagnose(history) if finding.severity != "info"]
+
+
+def first(history: History) -> Finding:
+    findings = diagnose(history)
+    assert findings, "nothing was found"
+    return findings[0]
+
+
+# ---- healthy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("planned", [60, 120, 300, 900])
+def test_a_healthy_run_is_silent_at_every_moment(optimizer: str, planned: int) -> None:
+    history = Shape(steps=planned, planned=planned, warmup=planned // 8, optimizer=optimizer).build()
+    for steps in [*range(0, planned, max(5, planned // 24)), planned]:
+        found = diagnose(history_until(history, steps))
+        assert [f.message for f in found] == [], f"at step {steps}"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    steps=st.integers(0, 200),
+    fall=st.floats(0.25, 0.8),
+    cosine=st.floats(-0.05, 0.4),
+)
+def test_healthy_runs_of_any_seed_are_silent(seed: int, optimizer: str, steps: int, fall: float, cosine: float) -> None:
+    shape = Shape(steps=steps, planned=200, seed=seed, optimizer=optimizer, loss=lambda p: 1 - fall * p, cosine=cosine)
+    assert alarms(shape.build()) == []
+
+
+def test_a_converged_network_has_small_gradients_and_is_silent() -> None:
+    fading = Shape(steps=240, planned=240, norm=lambda steps, name: np.exp(-steps / 15.0) + 1e-6)
+    assert alarms(fading.build()) == []
+
+
+def test_the_end_of_mosaic_is_no_alarm() -> None:
+    def loss(part: float) -> float:
+        return 0.8 - 0.3 * part if part < 0.75 else 0.45 - 0.1 * part
+
+    close = {"event": "close_mosaic", "epoch": 6, "step": 90}
+    assert alarms(Shape(loss=loss, events=[close]).build()) == []
+
+
+def test_the_neck_of_a_level_without_objects_may_fall_silent() -> None:
+    def silent(steps: np.ndarray, name: str) -> np.ndarray:
+        return np.exp(-steps / 6.0) if name.startswith(("model.10.", "model.11.")) else np.ones(len(steps))
+
+    assert alarms(Shape(steps=200, planned=200, norm=silent).build()) == []
+
+
+def test_statistics_that_lag_behind_for_an_epoch_are_no_alarm() -> None:
+    """Seen in a healthy run that gathers 16 batches: val 8, 8, 8, 1636, 410, 83 while training goes on well."""
+
+    def val(part: float) -> float:
+        return 0.9 if part < 0.6 else 200 * 0.25 ** ((part - 0.6) * 8)
+
+    lagging = {"dead": 0.7, "constant": 0.0, "variance_ratio": 300.0, "mean_shift": 5.2, "smallest_variance": 1e-3}
+    shape = Shape(val=val, sample=val, health={layer: lagging for layer, _ in LAYERS}, shares=(1e-4, 0.9998))
+    found = {finding.id for finding in alarms(history_until(shape.build(), 100))}
+    assert found <= {"norm.drifting"}
+
+
+# ---- one fault each --------------------------------------------------------------------------------------------------
+
+
+def skipped(numbers: range, reason: str) -> dict[str, Any]:
+    return {
+        "skipped": lambda steps: np.isin(steps, numbers),
+        "skip_reason": lambda steps: [reason if step in numbers else None for step in steps],
+    }
+
+
+def faded(start: int, layer: str) -> Any:
+    return lambda steps, name: np.where((steps > start) & name.startswith(f"{layer}."), 1e-5, 1.0)
+
+
+def incident(step: int, **more: Any) -> dict[str, Any]:
+    record = {"name": f"step-{step:06}", "step": step, "epoch": 1, "tensors": ["model.2.conv.weight"]}
+    return {**record, "replay": f"tuneup doctor incidents/step-{step:06}", **more}
+
+
+PICTURE = {"phase": "pictures", "files": ["bad.jpg"], "told_apart": True}
+ANY = -1  # step
+
+# id, shape, severity, layer ("" for none), step of onset, words of the message, start of the advice
+CASES: list[Case] = [
+    ("optimizer.lr_too_high", Shape(ratio=lambda s: 0.1, context={"lr0_requested": 0.1, "lr0": 0.1}), "warning", "", 0,
+     "10 % per step", "train.lr0=0.002:"),
+    ("optimizer.lr_too_high", Shape(ratio=lambda s: 0.4, optimizer="SGD", context={"lr0_requested": 1.0, "lr0": 1.0},
+     loss=lambda p: 1.0 if p < 0.1 else 1e-6), "error", "", 0, "the loss is zero", "train.lr0=0.006:"),
+    ("optimizer.lr_too_low", Shape(ratio=lambda s: 5e-7, context={"lr0_requested": 1e-7}, loss=lambda p: 1.0),
+     "warning", "", ANY, "less than 1e-05", "train.lr0=0.002:"),
+    ("optimizer.auto_ignores_lr0", Shape(context={"optimizer_requested": "auto", "lr0_requested": 0.005}), "warning",
+     "", 0, "ignores lr0=0.005", "train.optimizer=AdamW:"),
+    ("gradient.vanishing", Shape(steps=150, planned=300, norm=faded(60, "model.2")), "warning", "model.2", 61,
+     "has fallen to", "model=yolo26n.pt:"),
+    ("gradient.vanishing", Shape(norm=faded(-1, "model.3")), "warning", "model.3", ANY, "of the median layer's",
+     "model=yolo26n.pt:"),
+    ("gradient.exploding", Shape(columns={"grad_norm_before_clip": lambda s: np.where(s > 80, 4e3, 6.0) + s % 3}),
+     "warning", "", 81, "times its median", "train.lr0=0.0007:"),
+    ("gradient.non_finite", Shape(columns=skipped(range(40, 41), "non_finite"), incidents=[incident(40, **PICTURE)]),
+     "warning", "", 40, "pixels of bad.jpg", "data: repair or leave out bad.jpg"),
+    ("gradient.non_finite", Shape(columns=skipped(range(40, 45), "non_finite"), incidents=[incident(s) for s in
+     range(40, 45)]), "error", "", 40, "5 steps in all", "train.lr0=0.0007:"),
+    ("gradient.clipped_away", Shape(optimizer="SGD", context={"lr0_requested": 0.01}, columns={
+     "grad_norm_before_clip": lambda s: 6.0 * np.exp(np.maximum(s - 40, 0) / 15)}), "warning", "", 100,
+     "clipping now divides", "monitor.clip="),
+    ("gradient.clipped_away", Shape(optimizer="SGD", context={"clip": 0.001}), "warning", "", 16,
+     "clip=0.001 divides", "monitor.clip=10:"),
+    ("gradient.head_drowns_backbone", Shape(norm=lambda s, n: np.where((s > 60) & n.startswith("model.12."), 1e4, 1.0)),
+     "warning", "", 100, "times the backbone's", "train.freeze=6:"),
+    ("gradient.conflict", Shape(cosine=-0.6), "warning", "model.0", ANY, "mean cosine -0.", "train.lr0=0.0007:"),
+    ("layer.not_in_optimizer", Shape(context={"not_in_optimizer": ["model.4.conv.weight"]}), "error", "model.4", 0,
+     "not in the optimizer", "callbacks:"),
+    ("layer.never_updated", Shape(norm=lambda s, n: _cut(s, n)), "error",
+     "model.2", 0, "no gradient reached", "model=yolo26n.yaml:"),
+    ("layer.never_updated", Shape(unmoved=("model.3.conv.weight", "model.12.cv2.2.conv.weight")), "error", "model.3", 0,
+     "yet never moved", "train.freeze=0:"),
+    ("layer.frozen_unintended", Shape(context={"frozen": ["model.0.conv.weight"], "freeze": ["model.0."]}), "error",
+     "model.0", 0, "random values", "train.freeze=0:"),
+    ("layer.weights_out_of_scale", Shape(ratio=lambda s: 3e-3, layer_ratio={"model.5": 900.0}), "warning", "model.5",
+     ANY, "far too small", "model=yolo26n.pt:"),
+    ("layer.dead_units", Shape(health={"model.4": {"dead": 1.0}}), "error", "model.4.bn", 0, "100 % of the outputs",
+     "model=yolo26n.pt:"),
+    ("norm.batch_too_small", Shape(context={"batch": 1}), "warning", "", 0, "batch=1", "train.batch=4:"),
+    ("norm.batch_too_small", Shape(context={"batch": 2}, health={"model.9": {"values": 8.0}}), "warning", "model.9.bn",
+     0, "from 8 values per channel", "train.batch=16:"),
+    ("norm.variance_collapsed", Shape(health={"model.4": {"constant": 0.8}}), "warning", "model.4.bn", 14,
+     "channels are constant", "model=yolo26n.pt:"),
+    ("norm.drifting", Shape(health={"model.0": {"variance_ratio": 1.5e-5, "smallest_variance": 14.0}}), "error",
+     "model.0.bn", ANY, "times as large", "augment: divide pixels by 255"),
+    ("norm.drifting", Shape(steps=600, planned=600, health={"model.5": {"mean_shift": 40.0}}), "warning", "model.5.bn",
+     ANY, "deviations away", "train.lr0"),
+    ("loss.term_imbalance", Shape(shares=(0.9999, 2e-5), context={"gains": {"box": 7500.0, "cls": 0.5, "dfl": 1.5}}),
+     "warning", "", 0, "box has 99.99 %", "train.box=7.5:"),
+    ("loss.divergence", Shape(loss=lambda p: 1 - p if p < 0.5 else 0.5 + 1.5 * (p - 0.5)), "warning", "", ANY,
+     "times its best", "train.lr0=0.0007:"),
+    ("loss.overfitting", Shape(steps=240, planned=240, loss=lambda p: 1 - 0.9 * p, sample=lambda p: 1 - 0.9 * p,
+     val=lambda p: 1 - p if p < 0.4 else 0.6 + 0.2 * (p - 0.4)), "warning", "", ANY, "above that on unaugmented",
+     "train.epochs="),
+    ("loss.overfitting", Shape(steps=90, planned=90, per_epoch=3, warmup=6, context={"train_images": 20},
+     loss=lambda p: 1 - 0.8 * p, val=lambda p: 0.95), "warning", "", ANY, "learnt by heart", "train.epochs=20:"),
+    ("loss.plateau", Shape(steps=300, planned=600, loss=lambda p: 1 - min(p, 0.16) * 1.9, map50=0.0), "warning", "",
+     ANY, "has stood at", "train.lr0=0.006:"),
+    ("labels.not_learnable", Shape(loss=lambda p: 1 - 0.1 * p, map50=0.0), "warning", "", 80, "weights have moved",
+     "data: look at"),
+    ("labels.not_learnable", Shape(loss=lambda p: 1 - 0.27 * p, map50=0.005), "warning", "", 80,
+     "validation finds nothing", "data: look at"),
+    ("data.no_boxes", Shape(context={"train_boxes": 0}), "error", "", 0, "not one box", "data=PATH"),
+    ("schedule.too_few_steps", Shape(warmup=70), "warning", "", 0, "120 optimiser steps in all: warm-up takes 58 %",
+     "train.warmup_epochs=0.8:"),
+    ("amp.skipping", Shape(columns={**skipped(range(11), "amp"), "loss_scale": lambda s:
+     2.0 ** (24 - np.minimum(s, 11))}, context={"precision": "fp16"}), "warning", "", 0,
+     "11 steps in a row", "train.amp=bf16:"),
+    ("resume.not_restored", Shape(context={"restored": {"optimizer_tensors": 0, "optimizer_tensors_expected": 366}},
+     events=[{"event": "resume", "epoch": 4, "step": 60}]), "error", "", 60, "0 tensors instead of 366", "model=RUN"),
+    ("resume.not_restored", Shape(events=[{"event": "resume", "epoch": 4, "step": 60}], loss=lambda p: 1 - p if p < 0.5
+     else 1.2 - 0.4 * p), "warning", "", 60, "times what it was", "model=RUN"),
+]  # fmt: skip
+
+
+def _cut(steps: np.ndarray, name: str) -> np.ndarray:
+    return np.full(len(steps), -np.inf) if name.startswith("model.2.") else np.ones(len(steps))
+
+
+def build(shape: Shape) -> History:
+    """Build a history; a norm of minus infinity stands for no gradient at all."""
+    history = shape.build()
+    values = np.where(np.isneginf(history.norms.values), NO_GRADIENT, history.norms.values).astype(np.float32)
+    norms = type(history.norms)(history.norms.tensors, history.norms.layers, history.norms.steps, values)
+    return History(
+        history.steps, history.epochs, history.events, history.probes, norms, history.incidents, history.context
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_fault_is_named_first_with_step_layer_and_a_concrete_value(case: Case) -> None:
+    name, shape, severity, layer, step, words, advice = case
+    found = first(build(shape))
+    assert (found.id, found.severity) == (name, severity), [f.message for f in diagnose(build(shape))]
+    assert words in found.message
+    assert found.advice.startswith(advice), found.advice
+    assert not layer or layer in (found.evidence.get("layer"), *found.evidence.get("layers", ()))
+    if step != ANY:
+        assert found.evidence["step"] == step
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_findings_speak_plainly_and_fit_json(case: Case) -> None:
+    for finding in diagnose(build(case[1])):
+        assert finding.message.count("\n") == 0
+        assert "nan" not in finding.message.split()
+        assert "nan" not in finding.advice
+        assert Finding.from_dict(finding.to_dict()) == finding
+        pl.DataFrame([{"evidence": str(finding.evidence)}])
+
+
+def test_every_id_has_a_case() -> None:
+    known = {case[0] for case in CASES} | {"diagnosis.rule_failed"}
+    assert set(FOLLOWS) | {cause for causes in FOLLOWS.values() for cause in causes} <= known
+
+
+def test_every_finding_has_a_section_and_a_picture() -> None:
+    docs = Path(__file__).resolve().parents[3] / "docs"
+    sections = set(re.findall(r"^## (\S+)$", (docs / "diagnoses.md").read_text(), re.MULTILINE))
+    assert sections == {case[0] for case in CASES} | {"diagnosis.rule_failed"}
+    for name in sections - {"diagnosis.rule_failed"}:
+        assert (docs / "diagnoses" / f"{name}.svg").stat().st_size < 100_000
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------
+
+
+def test_what_follows_from_a_cause_is_a_note() -> None:
+    shape = Shape(ratio=lambda s: 0.4, health={"model.4": {"dead": 0.9}}, loss=lambda p: 1.0 if p < 0.2 else 2.0)
+    found = {finding.id: finding for finding in diagnose(shape.build())}
+    assert found["optimizer.lr_too_high"].severity == "error"
+    assert found["layer.dead_units"].severity == "info"
+    assert found["layer.dead_units"].evidence["follows_from"] == ["optimizer.lr_too_high"]
+
+
+def test_a_rule_that_crashes_is_a_finding() -> None:
+    def judge_nothing(history: History) -> Finding | None:
+        raise KeyError("gone")
+
+    found = diagnose_with([judge_nothing, *RULES], Shape(context={"train_boxes": 0}).build())
+    assert [finding.id for finding in found][:1] == ["data.no_boxes"]
+    note = next(finding for finding in found if finding.id == "diagnosis.rule_failed")
+    assert note.severity == "info"
+    assert "judge_nothing: KeyError" in note.message
+
+
+def test_an_empty_history_is_silent() -> None:
+    assert diagnose(History(pl.DataFrame(), pl.DataFrame(), [], [], EMPTY, [], {})) == []
+
+
+@pytest.mark.parametrize("key", sorted(Shape().build().context))
+def test_a_missing_context_key_breaks_nothing(key: str) -> None:
+    history = Shape().build()
+    less = {name: value for name, value in history.context.items() if name != key}
+    for context in (less, {**less, key: None}):
+        parts = (history.steps, history.epochs, history.events, history.probes, history.norms, history.incidents)
+        assert alarms(History(*parts, context)) == []
+
+
+@pytest.mark.parametrize("column", Shape().build().steps.columns)
+def test_a_missing_or_null_column_breaks_nothing(column: str) -> None:
+    history = Shape().build()
+    for steps in (history.steps.drop(column), history.steps.with_columns(pl.lit(None).alias(column))):
+        parts = (history.epochs, history.events, history.probes, history.norms, history.incidents, history.context)
+        found = diagnose(History(steps, *parts))
+        assert [f for f in found if f.severity != "info" or f.id == "diagnosis.rule_failed"] == []
+
+
+def test_null_figures_in_probes_break_nothing() -> None:
+    history = Shape().build()
+    probes = copy.deepcopy(history.probes)
+    for probe in probes:
+        for key in ("ratio", "group_ratio", "norms", "shares", "cosine", "layer_cosine"):
+            value = probe.get(key)
+            if isinstance(value, dict):
+                probe[key] = {k: {n: None for n in v} if isinstance(v, dict) else None for k, v in value.items()}
+            elif key in probe:
+                probe[key] = None
+    parts = (history.norms, history.incidents, history.context)
+    found = diagnose(History(history.steps, history.epochs, history.events, probes, *parts))
+    assert "diagnosis.rule_failed" not in [f.id for f in found]
+
+
+@pytest.mark.parametrize("case", CASES[::3], ids=lambda case: case[0])
+def test_diagnosis_is_pure(case: Case) -> None:
+    history = build(case[1])
+    kept = copy.deepcopy(
+        (history.events, history.probes, history.incidents, dict(history.context), history.norms.values)
+    )
+    steps = history.steps.clone()
+    once, twice = diagnose(history), diagnose(history)
+    assert [f.to_dict() for f in once] == [f.to_dict() for f in twice]
+    assert steps.equals(history.steps)
+    assert kept[:4] == (history.events, history.probes, history.incidents, dict(history.context))
+    assert np.array_equal(kept[4], history.norms.values, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["optimizer.lr_too_high", "layer.dead_units", "layer.never_updated", "data.no_boxes"])
+def test_what_was_found_early_stays_found(name: str) -> None:
+    history = build(next(case[1] for case in CASES if case[0] == name))
+    hits = [name in [f.id for f in alarms(history_until(history, steps))] for steps in range(0, 121, 10)]
+    assert hits == sorted(hits), "found, then forgotten"
+    assert hits[2]
+
+
+def test_findings_come_worst_first() -> None:
+    shape = Shape(context={"optimizer_requested": "auto", "lr0_requested": 0.005, "train_boxes": 0}, warmup=40)
+    assert [f.severity for f in diagnose(shape.build())] == ["error", "warning", "info"]
+
+
+def test_a_single_branch_model_is_judged_too() -> None:
+    def single(history: History) -> History:
+        steps = history.steps.rename({f"o2m_{t}_loss": f"{t}_loss" for t in ("box", "cls", "l1")})
+        steps = steps.drop("o2m", "o2o", *(f"o2o_{t}_loss" for t in ("box", "cls", "l1")))
+        parts = (history.epochs, history.events, history.probes, history.norms, history.incidents, history.context)
+        return History(steps, *parts)
+
+    assert alarms(single(Shape().build())) == []
+    assert first(single(Shape(health={"model.4": {"dead": 1.0}}).build())).id == "layer.dead_units"
+
+
+def test_diagnosis_needs_neither_torch_nor_ultralytics() -> None:
+    code = "import sys, pipeline.training.diagnosis; sys.exit(bool({'torch', 'ultralytics'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_layers_of_the_fabricated_network_are_those_of_its_norms() -> None:
+    assert Shape(steps=3).build().norms.layer_names == tuple(name for name, _ in LAYERS)
