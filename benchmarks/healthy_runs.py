@@ -18,12 +18,15 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small gain nothing from a second thread
 
+import numpy as np
+
 import pipeline
 from pipeline.findings import Finding
 from pipeline.run_history import RunHistory
 from pipeline.training.diagnosis import diagnose
 from pipeline.training.history import History
 from pipeline.training.history_prefix import history_until
+from pipeline.training.judging import lags, layer_norms, places, plain_loss, restart
 
 EVERY = 5  # steps between two judgements
 OPTIMIZERS = {
@@ -89,6 +92,52 @@ def row_of(run: RunHistory) -> tuple[str, bool]:
     return f"| {' | '.join(cells)} |", not alarms
 
 
+def extremes(history: History) -> dict[str, tuple[float, bool]]:
+    """Return the figures that thresholds are set against, and whether the largest of all runs counts."""
+    probes = history.probes_of("update")
+    groups = np.array([max(probe["group_ratio"].values()) for probe in probes])
+    cosines = np.array([np.nan if probe.get("cosine") is None else probe["cosine"] for probe in probes])
+    layers = [np.array([value for value in probe["ratio"].values() if value > 0]) for probe in probes]
+    layers = [values for values in layers if len(values)]
+    loss = plain_loss(history)
+    late = int(0.9 * len(loss))
+    norms, begin, names = layer_norms(history), restart(history), history.norms.layer_names
+    body = [i for i, name in enumerate(names) if places(history).get(name) == "backbone"]
+    base, now = (np.median(norms[part], axis=0)[body] for part in (slice(begin, begin + 20), slice(-20, None)))
+    rows = [row for p in history.probes_of("health") if p["step"] for row in p["norms"].values() if not lags(row)]
+    shares = [probe["shares"] for probe in history.probes_of("terms")]
+    severity = history.step_values("grad_norm_before_clip") * history.step_values("images") / history.context["clip"]
+    return {
+        "change of the weights per step, median of three samples": (np.median(windows(groups, 3), axis=1).max(), True),
+        "the same, median of the run": (np.median(groups), False),
+        "largest change of a layer in one step": (max(values.max() for values in layers), True),
+        "the same, times the median layer's": (max(values.max() / np.median(values) for values in layers), True),
+        "cosine of successive gradients, mean of ten": (np.nanmean(windows(cosines, 10), axis=1).min(), False),
+        "way of the weights, sum of their changes": (groups.mean() * len(loss), False),
+        "fall of the loss by 90 % of the run": (1 - np.median(loss[late - 20 : late]) / np.median(loss[:20]), False),
+        "backbone layer's norm at the end / after warm-up": ((now / base).min(), False),
+        "backbone layer's norm at the end / median layer's": (now.min() / np.median(now), False),
+        "norm / clip, median of 20 steps after warm-up": (np.median(windows(severity[begin:], 20), axis=1).max(), True),
+        "share of flat outputs of a layer": (max(row["dead"] for row in rows), True),
+        "share of cls in the gradient at the neck": (min(row["cls_loss"] for row in shares), False),
+        "share of box in the gradient at the neck": (max(row["box_loss"] for row in shares), True),
+        "values per channel of a BatchNorm layer": (min(row["values"] for row in rows), False),
+    }
+
+
+def windows(values: np.ndarray, length: int) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(values, min(length, len(values)))
+
+
+def print_extremes(histories: list[History]) -> None:
+    """Print, for each figure, the run that comes nearest to its threshold."""
+    found = [extremes(history) for history in histories]
+    print("\n| figure | | of all runs |\n|---|---|---|")
+    for name, (_, largest) in found[0].items():
+        values = [row[name][0] for row in found]
+        print(f"| {name} | {'largest' if largest else 'smallest'} | {max(values) if largest else min(values):.2g} |")
+
+
 def judge_all(runs: Path) -> bool:
     """Print the table; returns whether all runs are free of warnings and errors."""
     folders = sorted(path.parent.parent for path in runs.glob("*/history/steps.jsonl"))
@@ -101,6 +150,7 @@ def judge_all(runs: Path) -> bool:
         row, clean = row_of(RunHistory(folder))
         print(row, flush=True)
         silent.append(clean)
+    print_extremes([History.of(RunHistory(folder)) for folder in folders])
     print(f"\n{sum(silent)} of {len(silent)} runs without a warning or an error at any moment")
     return all(silent)
 

@@ -115,9 +115,7 @@ def naive_error(model: nn.Module) -> float:
 
 
 def healthy(seeds: int) -> None:
-    print(
-        "| model | tensors | relative error, worst of seeds | without holding constants | seconds |\n|---|---|---|---|---|"
-    )
+    print("| model | tensors | relative error, worst of seeds | constants not held | seconds |\n|---|---|---|---|---|")
     for name in MODELS:
         model = detector(name)
         results = [prove_backprop(model, seed=seed) for seed in range(seeds)]

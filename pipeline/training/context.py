@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from ultralytics.utils.torch_utils import unwrap_model
 
 from .gradients import layer_of, plain_name
@@ -46,9 +45,9 @@ def training_context(trainer: TuneUpTrainer, ends: Sequence[int], warmup: int) -
     args, batches = trainer.args, len(trainer.train_loader)
     in_optimizer = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
     named = [(plain_name(name), p) for name, p in model.named_parameters()]
-    train = trainer.dataset.split("train")
-    pictures = train.images.height
-    with_boxes = train.boxes["image_id"].n_unique()
+    labels = [
+        len(label["cls"]) for label in trainer.train_loader.dataset.labels
+    ]  # of the pictures that `fraction` leaves
     requested = trainer.run.config.get("train", {})
     return {
         "optimizer": type(trainer.optimizer).__name__,
@@ -75,9 +74,9 @@ def training_context(trainer: TuneUpTrainer, ends: Sequence[int], warmup: int) -
         "frozen": [name for name, p in named if not p.requires_grad],
         "not_in_optimizer": [name for name, p in named if p.requires_grad and id(p) not in in_optimizer],
         "classes": len(trainer.dataset.names),
-        "train_images": pictures,
-        "train_boxes": train.boxes.filter(~pl.col("crowd")).height,
-        "train_backgrounds": pictures - with_boxes,
+        "train_images": len(labels),
+        "train_boxes": sum(labels),
+        "train_backgrounds": labels.count(0),
         "layers": _layers(model),
         "device": str(trainer.device),
         "probe_period": trainer.observer.period,

@@ -78,8 +78,8 @@ def _blaming(place: Callable[[], str]) -> Iterator[None]:
 def twin_of(model: nn.Module, imgsz: int | None, batch: int, seed: int) -> Iterator[Twin]:
     """Copy a detection model and hold all that the proof changes in the process while the block runs.
 
-    These are the default type (float64), torch's random state on the CPU, and the recorded constants. All are put back
-    at the end, also after an error.
+    These are the default type (float64), torch's random state and number of threads on the CPU, and the recorded
+    constants. All are put back at the end, also after an error.
 
     Args:
         model: a detection model of Ultralytics, perhaps compiled or wrapped for several GPUs.
@@ -99,6 +99,8 @@ def twin_of(model: nn.Module, imgsz: int | None, batch: int, seed: int) -> Itera
         stack.enter_context(torch.autocast("cpu", enabled=False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.callback(torch.set_default_dtype, before)
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)  # for so little work threads wait more than they compute; and sums keep their order
         torch.set_default_dtype(torch.float64)  # the loss and custom layers make tensors without naming a type
         twin = Twin(model, imgsz, batch, seed)
         stack.enter_context(frozen_alpha(twin.tape))

@@ -36,7 +36,7 @@ VANISHED = 1e-3  # of the layer's own baseline; a rule of thumb; healthy runs: 1
 # ... and of what the other layers did meanwhile: a network that converges has small gradients everywhere. Where the
 # loss has not come down to CONVERGING of what it was, gradients that fade everywhere are no sign of that.
 VANISHED_TO_OTHERS, CONVERGING = 1e-2, 0.8
-# A layer against the median layer of the backbone, at one time. Calibrated: healthy runs 2e-3 and more.
+# A layer against the median layer of the backbone, at one time. Calibrated: healthy runs 7e-2 and more.
 CLIFF = 1e-4
 EXPLODED_Z = 6.0  # robust z of the log norm; three times: a rule of thumb
 EXPLODED_TIMES, EXPLODED_WITHIN = 3, 10  # hits, in so many steps

@@ -29,7 +29,7 @@ WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded ch
 # A rule of thumb says "> 95 %", which healthy random starts break: box 95 %, cls 2 %.
 ONE_TERM, OTHER_TERM = 0.99, 0.005
 DEFAULT_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of Ultralytics
-ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far; calibrated: healthy losses rise by 7 % at most, on val by 10 %
+ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far: rules of thumb that healthy runs keep away from
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
@@ -37,7 +37,7 @@ MEASURED = 4  # epochs with both losses
 FEW_PICTURES, MANY_PASSES = 50, 20  # pictures, and how often each was seen: then it is they that have been learnt
 MEMORISED = 0.4  # of the first loss, on pictures seen so often
 # Calibrated, see docs/benchmarks/healthy_runs.md: the fall of the loss by 90 % of a run, which grows with the way that
-# the weights have gone, the sum of |dw| / |w| over the steps. Healthy: 16 % after a way of 0.3 (SGD), 22 % and more
+# the weights have gone, the sum of |dw| / |w| over the steps. Healthy: 15 % after a way of 0.3 (SGD), 22 % and more
 # after 0.5 (AdamW, MuSGD); with labels shuffled between pictures 10 to 13 % after 0.5.
 LEARNS, LEARNS_PER_WAY, JUDGED_FROM, LEAST_STEPS = 0.15, 0.3, 0.9, 80
 # Labels shuffled between pictures that resemble each other teach where objects usually are: the loss falls by a

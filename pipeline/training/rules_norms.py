@@ -6,23 +6,27 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..findings import Finding
 from .history import History
-from .judging import Rule, latest, number, starts_random
+from .judging import Rule, latest, number, plain_loss, starts_random
 
 Row = Mapping[str, Any]
 
 # Per channel in a training batch: a rule of thumb; healthy runs: 128 and more.
 FEWEST_VALUES = 16
 GOOD_VALUES = 64  # what the advice aims at
-# Of the running statistics: a rule of thumb; healthy runs: 5e-3 and more.
+# Of the running statistics: a rule of thumb; healthy runs: 2e-4 and more.
 SMALLEST_VARIANCE = 1e-6
 CONSTANT_SHARE = 0.5  # of a layer's channels; healthy runs: 0 once a dozen batches went by
 KEPT_PER_BATCH = 0.97  # of the running statistics: Ultralytics sets BatchNorm's momentum to 0.03
 STARTED = 0.7  # of the initial statistics are left: from here on a random start's own constants are gone
 SETTLED = 1e-6  # of the initial statistics is left; until then they may explain any difference (454 batches)
-# Calibrated on benchmarks/healthy_runs.py: once settled, healthy layers keep within 0.01 and 3, and within 1 deviation.
+# Calibrated: once settled, the first layer of healthy runs keeps within 0.3 and 1, and all layers below 5 and within 1
+# deviation.
 LARGEST_RATIO, LARGEST_SHIFT = 100.0, 5.0
+HARM = 1.5  # loss with running statistics over that in training; healthy runs: 1.1 once the statistics have settled
 ABOVE_LEFTOVER = 10.0  # times what is left of the initial variance of 1: then the batches have made this variance
 
 
@@ -101,10 +105,10 @@ def judge_drift(history: History) -> Finding | None:
         first = next(iter(probe.get("norms") or ()), "")
         if first in rows and _has_own_variance(rows[first], batches) and _is_off(rows[first]):
             return _input_scale(first, rows[first], step)
-        if before is None or not _is_settled(rows, batches):
+        if before is None or not _is_settled(rows, batches) or not _harms(history, step):
             continue
         earlier: Mapping[str, Row] = before.get("norms") or {}
-        off = [layer for layer, row in rows.items() if _is_off(row) and _stays_off(earlier.get(layer), row)]
+        off = [layer for layer, row in rows.items() if _stays_off(earlier.get(layer), row)]
         if off:
             return _drifted(off, rows, step)
     return None
@@ -138,9 +142,23 @@ def _is_off(row: Row) -> bool:
     return ratio > LARGEST_RATIO or 0 <= ratio < 1 / LARGEST_RATIO or shift > LARGEST_SHIFT
 
 
+def _is_ahead(row: Row) -> bool:
+    return number(row.get("variance_ratio")) > LARGEST_RATIO or number(row.get("mean_shift")) > LARGEST_SHIFT
+
+
+def _harms(history: History, step: int) -> bool:
+    """Whether the loss on unaugmented train pictures, with running statistics, is far above that in training."""
+    sample, train = plain_loss(history, "sample"), plain_loss(history, "train")
+    known = np.flatnonzero(np.isfinite(sample) & (history.epoch_values("steps") <= step + 1))
+    return bool(len(known) and sample[known[-1]] > HARM * train[known[-1]])
+
+
 def _stays_off(before: Row | None, row: Row) -> bool:
-    """Whether a layer was off already and has not come nearer by half, as one does that is still settling."""
-    if before is None or not _is_off(before):
+    """Whether a layer has too small statistics, had them already, and does not come nearer as one that is settling.
+
+    Too large ones are no fault: deep layers of healthy runs see a ten-thousandth of the variance in evaluation mode.
+    """
+    if before is None or not (_is_ahead(before) and _is_ahead(row)):
         return False
     return _distance(row) > 0.75 * _distance(before)
 

@@ -69,7 +69,7 @@ def judge_length(history: History) -> Finding | None:
     return Finding(
         "schedule.too_few_steps",
         "warning" if share >= WARMUP_LARGE else "info",
-        f"{total} optimiser steps in all: warm-up takes {percent(share)} of them ({warmup})",
+        f"{total} optimiser steps in all: {f'warm-up takes {percent(share)} of them ({warmup})' if warmup else 'few'}",
         {"total_steps": total, "warmup_steps": warmup, "accumulate": context.get("accumulate"), "step": 0},
         _more_steps(history, total, share),
     )

@@ -141,6 +141,7 @@ class TuneUpTrainer(SteppingTrainer):
         context = training_context(self, ends, warmup)
         if self._resumed is not None:
             context["restored"] = self._resumed["restored"]
+            context["pretrained"] = self.run.context.get("pretrained", False)  # a resume starts from its own weights
         self.run.save_context(context)
         self.run.update_state(
             epochs=self.epochs,

@@ -36,6 +36,8 @@ from pipeline.training.proof import (  # noqa: E402
     textbook_example,
 )
 
+THREADS = torch.get_num_threads()
+
 
 class Times(torch.autograd.Function):
     """Passes its input on, and its gradient back times a factor."""
@@ -229,6 +231,7 @@ def assert_undone() -> None:
     assert ultralytics_loss.bbox_iou is metrics.bbox_iou
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
+    assert torch.get_num_threads() == THREADS
 
 
 @pytest.mark.parametrize(
