@@ -1,6 +1,6 @@
 """The backprop proof on three detectors, and on faults that were planted in one of them.
 
-python benchmarks/proof.py [--seeds 5]
+python benchmarks/proof.py [--seeds 5] [--models yolo26n yolo11n yolov8n]
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ def naive_error(model: nn.Module) -> float:
         return max(slope(twin.loss, leaves, gradients, ones, generator).relative_error for _ in range(3))
 
 
-def healthy(seeds: int) -> None:
+def healthy(models: list[str], seeds: int) -> None:
     print("| model | tensors | relative error, worst of seeds | constants not held | seconds |\n|---|---|---|---|---|")
-    for name in MODELS:
+    for name in models:
         model = detector(name)
         results = [prove_backprop(model, seed=seed) for seed in range(seeds)]
         assert all(result.passed for result in results), name
@@ -151,8 +151,9 @@ def report(what: str, place: str, model: nn.Module) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--models", nargs="+", default=MODELS)
     options = parser.parse_args()
-    healthy(options.seeds)
+    healthy(options.models, options.seeds)
     planted()
 
 

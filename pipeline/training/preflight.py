@@ -203,7 +203,7 @@ def _overfit(bench: Trial) -> Outcome:
         "look for frozen layers (train.freeze=null), a custom layer or loss that sends no gradient back "
         "(`tuneup proof`), and labels that contradict each other"
     )
-    return words, figures, [Finding("preflight.cannot_overfit", "error", message, {"share_left": share}, advice)]
+    return words, figures, [Finding("preflight.cannot_overfit", "warning", message, {"share_left": share}, advice)]
 
 
 def _learning_rate(bench: Trial) -> Outcome:
@@ -234,6 +234,7 @@ def _backprop(bench: Trial) -> Outcome:
     result = proof.prove_backprop(bench.model)
     found = [finding for finding in proof.findings_of(result) if finding.severity != "info"]
     words = f"autograd agrees with finite differences to {result.relative_error:.1e} (relative, float64)"
+    words = words if result.passed else "autograd and finite differences do not agree"
     return words, {"relative_error": result.relative_error}, found
 
 
