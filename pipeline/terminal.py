@@ -110,8 +110,9 @@ class TrainingView(Watcher):
         """Return learning rate, gradient norm per picture, relative update and the layer that moves most."""
         if not self.record:
             return ""
-        rates = [value for key, value in self.record.items() if key.startswith("lr_")]
-        words = f"lr {max(rates):.2e}  |g| {_number(self.record['grad_norm_before_clip'])}"
+        rates = {key: value for key, value in self.record.items() if key.startswith("lr_")}
+        rate = next((rates[key] for key in ("lr_muon_rest", "lr_weight") if key in rates), max(rates.values()))
+        words = f"lr {rate:.2e}  |g| {_number(self.record['grad_norm_before_clip'])}"
         if self.record.get("update_ratio"):
             layer, largest = self.record["largest"]
             name = self.labels.get(layer, layer)

@@ -94,8 +94,7 @@ def restore(trainer: TuneUpTrainer, path: Path) -> dict[str, Any]:
     state["restored"] = {
         "optimizer_tensors": len(state["optimizer"]["state"]),
         "optimizer_tensors_expected": sum(
-            any(p.requires_grad for p in group["params"]) * len(group["params"])
-            for group in trainer.optimizer.param_groups
+            p.requires_grad for group in trainer.optimizer.param_groups for p in group["params"]
         ),
     }
     trainer.start_epoch = state["epoch"] + 1

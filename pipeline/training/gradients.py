@@ -61,6 +61,7 @@ class GradientMonitor:
         self.tensors: tuple[str, ...] = ()
         self._parameters: list[nn.Parameter] = []
         self._norms: Tensor | None = None
+        self._present: tuple[list[int], Tensor] | None = None
         self._total: Tensor | None = None
         self._ring: _Ring | None = None
 
@@ -110,7 +111,9 @@ class GradientMonitor:
             self._norms = found
         else:
             self._norms = found.new_full((len(self._parameters),), NO_GRADIENT)
-            self._norms[torch.tensor(present, device=found.device)] = found
+            if self._present is None or self._present[0] != present:  # the same tensors every time: copied over once
+                self._present = (present, torch.tensor(present, device=found.device))
+            self._norms[self._present[1]] = found
         self._total = torch.linalg.vector_norm(found)
         return self._total
 

@@ -5,12 +5,13 @@ NaN, and BatchNorm's running statistics take up a NaN in the forward pass, befor
 not taken, the statistics go back to where they stood when the step began, the average is not updated, the batches are
 replayed to find the culprit (`replay`), and what was found stays in the run as an incident.
 
-The decision costs one read of one value from the device per optimiser step, in all number formats. Ultralytics' own
-loop reads the loss terms on the host after every batch, so that the device is waited for there in any case.
+The decision costs one read from the device per optimiser step (with fp16, GradScaler reads its own flag besides).
+Ultralytics' loop reads the loss terms on the host after every batch, so that the device is waited for in any case.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,9 +54,10 @@ class Guard:
         self._batches = []
 
     @staticmethod
-    def is_finite(values: Iterable[Tensor]) -> bool:
-        """Whether all scalars are finite: the one read from the device."""
-        return bool(torch.stack([value.detach().float() for value in values]).isfinite().all())
+    def read(values: Iterable[Tensor]) -> list[float]:
+        """Return scalars on the host: the one read from the device per step."""
+        found: list[float] = torch.stack([value.detach().float() for value in values]).tolist()
+        return found
 
     @torch.no_grad()
     def accept(self) -> None:
@@ -80,16 +82,19 @@ class Guard:
         Returns the incident's record.
         """
         self.incidents += 1
-        self.in_a_row += 1
         name = f"step-{facts['step']:06}"
         files = [str(file) for batch in self._batches for file in batch.get("im_file", ())]
         record: dict[str, Any] = {**facts, "time": now(), "tensors": list(tensors), "batch_files": files}
         if self.incidents <= KEPT_STEPS:
             path = self.run.incident_folder(name) / "step.pt"
             write_atomic(path, lambda file: torch.save(situation.snapshot(self._batches), file))
-            record["replay"] = f"tuneup doctor {path.parent}"
+            record["replay"] = f"tuneup doctor {shlex.quote(str(path.parent))}"
         if self.incidents <= REPLAYED_STEPS:
-            record |= replay(situation, self._batches, tensors).to_dict()
+            try:
+                record |= replay(situation, self._batches, tensors).to_dict()
+            except Exception as error:  # such as no memory for it: the training goes on without an answer
+                record["replay_failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            situation.model.zero_grad(set_to_none=True)
             self.take_back()
         self.run.add_incident(name, record)
         return record

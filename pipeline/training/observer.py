@@ -104,8 +104,15 @@ class Observer:
         first = next(self._batches(model), None)
         if first is None or not self.records:
             return
-        health = probes.activation_health(model, first["img"], batch)
-        shares = probes.term_shares(model, first)
+        few = first_of(first, max(1, min(batch, HEALTH_PICTURES)))
+        try:
+            health = probes.activation_health(model, few["img"], batch)
+            shares = probes.term_shares(model, few)
+        except torch.OutOfMemoryError as error:  # the training fits, this does not: it goes on without
+            self._sample = []
+            why = str(error).splitlines()[0][:200]
+            self.run.append(PROBES, [{"kind": "failed", "step": step, "epoch": epoch, "why": why}])
+            return
         self.run.append(
             PROBES,
             [
@@ -125,6 +132,13 @@ class Observer:
         for batch in self._sample:
             moved = {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
             yield {**moved, "img": moved["img"].float() / 255}
+
+
+def first_of(batch: Mapping[str, Any], pictures: int) -> dict[str, Any]:
+    """Return the first pictures of a batch with their boxes."""
+    member = batch["batch_idx"] < pictures
+    rows = {key: batch[key][member] for key in ("cls", "bboxes", "batch_idx")}
+    return {**batch, **rows, "img": batch["img"][:pictures]}
 
 
 def keep_pictures(dataset: Dataset, count: int, imgsz: int, stride: int, args: Any) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ class UpdateProbe:
 
     @torch.no_grad()
     def before(self) -> None:
-        """Keep weights and gradients; called when the gradients are final, before the optimiser steps."""
+        """Keep weights and gradients (not clipped yet: only their directions count), before the optimiser steps."""
         self._weights = [p.detach().clone() for p in self.parameters]
         self._gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.parameters]
 

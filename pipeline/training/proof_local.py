@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .finite_difference import Slope, gradients_of, slope
 from .proof_twin import Call, Twin
-from .proof_verdict import TOLERANCE, Culprit, culprit_of, judge
+from .proof_verdict import PART_TOLERANCE, Culprit, culprit_of, judge
 from .stop_gradients import floats_of, map_tensors
 
 _BRANCHES = {"one2many": "o2m", "one2one": "o2o"}
@@ -113,7 +113,9 @@ class _Trial:
     def is_wrong(self) -> bool:
         """Whether the gradient of the inputs or of the parameters disagrees; keeps which."""
         self._groups = {
-            kind: names for kind, names in self._groups.items() if names and self._compare(names).disagrees(TOLERANCE)
+            kind: names
+            for kind, names in self._groups.items()
+            if names and self._compare(names).disagrees(PART_TOLERANCE)
         }
         return bool(self._groups)
 
@@ -166,7 +168,7 @@ def single_out(
         limit: how many are wanted: in a large block hundreds may be wrong for one reason.
     """
     together = compare(names)
-    if not together.disagrees(TOLERANCE):
+    if not together.disagrees(PART_TOLERANCE):
         return {}
     middle = len(names) // 2
     found: dict[str, tuple[Slope, ...]] = {}

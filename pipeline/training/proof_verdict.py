@@ -13,6 +13,7 @@ from .finite_difference import Slope, finite_or_none
 
 Fault = Literal["flipped", "blocked", "scaled", "invented", "mixed", "inexact", "not_finite"]
 TOLERANCE = 1e-6  # relative; why, stands in proof.py
+PART_TOLERANCE = 1e-5  # of a part by itself: its slopes may nearly cancel; correct ones reach 2.7e-6 (yolov3-tiny)
 _PURE = 0.01  # ratios this close to each other count as the same: what matters is the kind of the mistake
 _INEXACT = 1e-2  # a gradient that is less wrong than that is no blunder (CS231n, neural-networks-3)
 _WORDS: dict[Fault, str] = {

@@ -23,6 +23,7 @@ from .precision import autocast
 from .probes import evaluation_mode
 
 Batch = dict[str, Any]
+_KEPT = ("im_file", "size")
 FORWARD, BACKWARD = "forward", "backward"
 
 
@@ -63,7 +64,7 @@ class Situation:
             "branches": losses.branch_weights(model),
             "precision": str(self.precision).removeprefix("torch.") if self.precision else "float32",
             "loss_scale": self.loss_scale,
-            "batches": [{k: v for k, v in b.items() if isinstance(v, Tensor) or k == "im_file"} for b in batches],
+            "batches": [{k: v for k, v in b.items() if isinstance(v, Tensor) or k in _KEPT} for b in batches],
         }
 
 
@@ -104,6 +105,7 @@ def replay(situation: Situation, batches: Sequence[Batch], tensors: Sequence[str
         batches: as the loader gave them.
         tensors: parameter tensors that were not finite in the original, for the case that nothing repeats.
     """
+    statistics = [(buffer, buffer.detach().clone()) for buffer in situation.model.buffers()]
     for raw in batches:
         batch = situation.prepare(dict(raw))
         files = [str(file) for file in raw.get("im_file", ())]
@@ -114,6 +116,9 @@ def replay(situation: Situation, batches: Sequence[Batch], tensors: Sequence[str
             continue
         phase = "pictures" if bad_pictures else FORWARD if terms or watch.module else BACKWARD
         module, kind = ("", "") if bad_pictures else (watch.module or watch.backward_module, watch.kind)
+        with torch.no_grad():
+            for buffer, before in statistics:  # the pass has just spoilt them, and then no picture would be sound
+                buffer.copy_(before)
         alone = bad_pictures or _bad_alone(situation, batch)
         narrowed = 0 < len(alone) < len(batch["img"])
         named = tuple(files[i] for i in alone if i < len(files)) if narrowed or bad_pictures else tuple(files)
@@ -261,7 +266,10 @@ def load_step(path: Path, device: str) -> tuple[Situation, list[Batch]]:
         setattr(model.criterion, branch, weight)
 
     def prepare(batch: Batch) -> Batch:
-        return {**batch, "img": batch["img"].to(device).float() / 255}
+        pictures, size = batch["img"].to(device).float() / 255, batch.pop("size", None)
+        if size is not None and tuple(pictures.shape[2:]) != tuple(size):  # multi_scale
+            pictures = torch.nn.functional.interpolate(pictures, tuple(size), mode="bilinear", align_corners=False)
+        return {**batch, "img": pictures}
 
     precision = None if kept["precision"] == "float32" else getattr(torch, kept["precision"])
     return Situation(model, prepare, precision, device, kept["loss_scale"]), kept["batches"]

@@ -53,7 +53,7 @@ def judge_frozen(history: History) -> Finding | None:
     if uncalled:
         why, severity = "although `freeze` does not name them", "error" if random_start else "warning"
     elif random_start:
-        why, severity = "at their random values: the start has no trained weights", "error"
+        why, severity = "at their random values: the start has no trained weights", "warning"
     elif any(where.get(layer) in ("neck", "head") for layer in layers):
         why, severity = "neck or head among them: what is left can hardly adapt", "warning"
     else:

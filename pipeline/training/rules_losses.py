@@ -52,6 +52,10 @@ def judge_terms(history: History) -> Finding | None:
     """Report a loss term that leaves the others no share of the gradient."""
     lagging = _lagging_steps(history)
     probes = [p for p in history.probes_of("terms") if p.get("shares") and p.get("step") not in lagging]
+    if starts_random(history):
+        probes = [
+            p for p in probes if p.get("step")
+        ]  # what random weights send back before the first step says nothing
     probe = latest(probes, "shares")
     if probe is None:
         return None

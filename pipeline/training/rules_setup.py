@@ -69,10 +69,14 @@ def judge_length(history: History) -> Finding | None:
     return Finding(
         "schedule.too_few_steps",
         "warning" if share >= WARMUP_LARGE else "info",
-        f"{total} optimiser steps in all: {f'warm-up takes {percent(share)} of them ({warmup})' if warmup else 'few'}",
+        f"{total} optimiser steps in all: {_warmup_words(share, warmup)}",
         {"total_steps": total, "warmup_steps": warmup, "accumulate": context.get("accumulate"), "step": 0},
         _more_steps(history, total, share),
     )
+
+
+def _warmup_words(share: float, warmup: int) -> str:
+    return f"warm-up takes {percent(share)} of them ({warmup})" if warmup else "too few to learn much from"
 
 
 def _more_steps(history: History, total: int, share: float) -> str:

@@ -30,7 +30,7 @@ from ..runs import EVENTS, Run, now, write_atomic, write_json
 from .diagnosis import diagnose
 from .history import History
 from .loggers import logger_watchers
-from .preflight import Preflight, run_preflight
+from .preflight import Preflight, broken_preflight, run_preflight
 from .trainer import TuneUpTrainer
 from .watcher import StopRequested, Watcher
 
@@ -212,6 +212,8 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *
     except TuneUpError as error:
         outcome = {"state": "failed", "reason": str(error)}
         raise
+    except KeyboardInterrupt:  # a training takes the first one itself; this one came before it, or is the second
+        outcome = {"state": "interrupted", "reason": "stopped at once, on request"}
     except Exception as error:
         outcome = {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
         raise _explained(error) from error
@@ -221,10 +223,18 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *
 
 
 def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -> None:
-    """Run the preflight within its budget, keep what it found, and stop here on an error."""
+    """Run the preflight within its budget, keep what it found, and stop here on an error.
+
+    Whatever goes wrong in the preflight itself is a warning: the training says more, or works all the same.
+    """
     for watcher in watchers:
         watcher.on_preflight(config.monitor.preflight, None)
-    preflight = run_preflight(config, run.dataset(), _overrides(run, config, model), budget=config.monitor.preflight)
+    overrides = _overrides(run, config, model)
+    try:
+        with _sigterm_as_interrupt():
+            preflight = run_preflight(config, run.dataset(), overrides, budget=config.monitor.preflight)
+    except Exception as error:
+        preflight = broken_preflight(error)
     write_json(run.path / "preflight.json", preflight.to_dict())
     run.add_findings(preflight.findings)
     for watcher in watchers:
@@ -233,8 +243,26 @@ def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watch
     if errors:
         first = errors[0]
         raise TrainingError(
-            f"not started: {first.message} What to do: {first.advice}. monitor.preflight=0 starts all the same"
+            f"not started: {first.message.rstrip('.')}. What to do: {first.advice.rstrip('.')}. monitor.preflight=0 "
+            f"starts all the same"
         )
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let a scheduler's SIGTERM end the block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_to_end(trainer: TuneUpTrainer) -> dict[str, str]:
@@ -245,7 +273,8 @@ def _run_to_end(trainer: TuneUpTrainer) -> dict[str, str]:
             loader.close()
         done = trainer.run.epochs().height
         return {"state": "interrupted", "reason": f"stopped on request after {done} complete epochs"}
-    return {"state": "complete", "reason": "early stop" if trainer.epoch + 1 < trainer.epochs else ""}
+    # Asked of the run, not of the trainer: on several GPUs the training went on in other processes.
+    return {"state": "complete", "reason": "early stop" if trainer.run.epochs().height < trainer.epochs else ""}
 
 
 def _close(run: Run, outcome: dict[str, str], seconds: float) -> None:

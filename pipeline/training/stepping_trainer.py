@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -85,11 +86,13 @@ class SteppingTrainer(RunDataTrainer):
         """Step as Ultralytics does, with the norms measured once, before clipping, and kept; or not, if not finite."""
         self._count_batch()
         self.scaler.unscale_(self.optimizer)
-        total = self.monitor.measure()
-        facts = self._step_facts()
+        total, loss = self.monitor.measure(), self.monitor.loss
         # With several GPUs the gradients are the same on all of them, a single device's loss is not.
-        alone = self.world_size <= 1 and self.monitor.loss is not None
-        taken = self.guard.is_finite([total, self.monitor.loss] if alone else [total])  # type: ignore[list-item]
+        watched = [total] if loss is None or self.world_size > 1 else [total, loss]
+        scaled = self.scaler.is_enabled()
+        *read, scale = self.guard.read([*watched, self.scaler._scale if scaled else torch.zeros_like(total)])
+        facts = self._step_facts(scale if scaled else None)
+        taken = all(map(math.isfinite, read))
         if taken:
             self._take_step()
         else:
@@ -120,9 +123,8 @@ class SteppingTrainer(RunDataTrainer):
             self.scaler.update()  # lowers the loss scale
         self.guard.take_back()
         self.observer.step_was_skipped()
-        loss = self.monitor.loss
-        if scaled and loss is not None and bool(loss.isfinite()):
-            self.guard.in_a_row += 1
+        self.guard.in_a_row += 1
+        if scaled and self._loss_is_finite():
             return {"skipped": True, "skip_reason": "amp"}  # half precision finding its loss scale
         if RANK in {-1, 0}:
             model = unwrap_model(self.model)
@@ -134,6 +136,14 @@ class SteppingTrainer(RunDataTrainer):
             )
             self._event("skipped", self.epoch, f"step {self.steps_done} was not finite and not taken")
         return {"skipped": True, "skip_reason": "non_finite"}
+
+    def _loss_is_finite(self) -> bool:
+        """Whether the open step's loss is finite, on all devices together: they must give the same reason."""
+        loss = self.monitor.loss
+        finite = torch.ones((), device=self.device) if loss is None else loss.isfinite().float().to(self.device)
+        if self.world_size > 1 and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
+        return bool(finite)
 
     def _stop_if_nothing_helps(self, facts: Mapping[str, Any]) -> None:
         """Stop when so many steps in a row were not finite that going on is pointless."""
@@ -158,7 +168,7 @@ class SteppingTrainer(RunDataTrainer):
         """Number format of forward and backward pass: fp32, bf16 or fp16."""
         return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.precision]
 
-    def _step_facts(self) -> dict[str, Any]:
+    def _step_facts(self, scale: float | None) -> dict[str, Any]:
         rates = zip(self._group_names(), self.optimizer.param_groups, strict=True)
         return {
             "step": self.steps_done,
@@ -166,7 +176,7 @@ class SteppingTrainer(RunDataTrainer):
             "seconds": round(self.seconds(), 3),
             **{f"lr_{name}": group["lr"] for name, group in rates},
             **self.branch_weights,  # of YOLO26's two branches in the loss
-            "loss_scale": self.scaler.get_scale() if self.scaler.is_enabled() else None,
+            "loss_scale": scale,
             "skipped": False,
             "skip_reason": None,
         }

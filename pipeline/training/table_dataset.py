@@ -51,6 +51,11 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         super().__init__(img_path="", cache=False, **kwargs)
         self.npy_files: list[Any] = []
 
+    @property
+    def tables(self) -> Dataset:
+        """The tables of the pictures that are really used, after `fraction`."""
+        return self._dataset
+
     def get_img_files(self, img_path: str) -> list[str]:
         """Return the picture files in the order of the table."""
         return [str(self._dataset.picture_path(path)) for path in self._dataset.images["path"]]

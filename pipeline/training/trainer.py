@@ -126,7 +126,7 @@ class TuneUpTrainer(SteppingTrainer):
         self._event("resume" if self.start_epoch else "start", self.start_epoch, f"epoch {self.start_epoch + 1}")
         for watcher in self.watchers:
             watcher.on_start(self.run, self.epochs, self.start_epoch, len(self.train_loader))
-        self.observer.keep_sample(self.dataset.split("train"), self.args.imgsz, self.stride, self.args)
+        self.observer.keep_sample(self.train_loader.dataset.tables, self.args.imgsz, self.stride, self.args)
         if not self.start_epoch:
             self.observer.probe_health(model, 0, 0, self.batch_size)
         self._judge()
@@ -172,6 +172,8 @@ class TuneUpTrainer(SteppingTrainer):
             self.guard.take_back()
             self.guard.forget_batches()
             self.observer.end_epoch()
+            self._batches = len(self.train_loader) * self.start_epoch - 1  # the epoch begins anew, with more batches
+            self.last_step_batch, self._first_step_delay = -1, 0
             self._event("out_of_memory", self.epoch, f"out of memory; batch halved to {self.batch_size}")
             self._describe()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,14 @@ class Trial:
         scale = trainer.scaler.get_scale() if trainer.scaler.is_enabled() else 1.0
         self.situation = Situation(self.model, lambda batch: batch, trainer.precision, self.device.type, scale)
 
+    def close(self) -> None:
+        """Let go of everything, so that the real training finds the memory as it was."""
+        for name in ("train_loader", "test_loader"):
+            loader = getattr(self.trainer, name, None)
+            if loader is not None:
+                loader.close()
+        vars(self).clear()
+
     def restore(self) -> None:
         """Put the weights back to where the training will start."""
         self.model.load_state_dict(self._start)
@@ -56,7 +65,7 @@ class Trial:
 
     def fixed_batch(self, pictures: int, imgsz: int) -> Batch | None:
         """Return a batch of pictures with boxes, not augmented; None if train has no boxes."""
-        train = self.trainer.dataset.split("train")
+        train = self.trainer.train_loader.dataset.tables
         with_boxes = train.images.filter(train.images["image_id"].is_in(train.boxes["image_id"].implode()))
         if with_boxes.is_empty():
             return None
@@ -98,19 +107,26 @@ def trial(config: Config, dataset: Dataset, overrides: dict[str, Any]) -> Iterat
         run.save_dataset(dataset)
         quiet = config.model_copy(update={"monitor": config.monitor.model_copy(update={"loggers": []})})
         write_atomic(run.path / "config.yaml", quiet.to_yaml())
-        device = overrides.get("device")
-        first = device[0] if isinstance(device, list) else str(device).split(",")[0] if device is not None else None
+        devices = overrides.get("device")
+        names = devices if isinstance(devices, list) else str(devices).split(",") if devices is not None else [None]
+        first: dict[str, Any] = {"device": names[0], "save_dir": folder, "compile": False}
+        if len(names) > 1 and int(overrides["batch"]) > 1:
+            first["batch"] = max(1, int(overrides["batch"]) // len(names))  # each GPU's part
+        made = None
         with chatter_to(run.path / "ultralytics.log"):
-            trainer = TuneUpTrainer(overrides={**overrides, "device": first, "save_dir": folder, "compile": False})
             try:
+                trainer = TuneUpTrainer(overrides={**overrides, **first})
                 trainer._setup_train()
-                yield Trial(trainer)
+                made = Trial(trainer)
+                del trainer
+                yield made
             finally:
                 unset_deterministic()
-                for name in ("train_loader", "test_loader"):
-                    loader = getattr(trainer, name, None)
-                    if loader is not None:
-                        loader.close()
+                if made is not None:
+                    made.close()
+                gc.collect()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
 
 
 def bare_model(path: Path) -> nn.Module:

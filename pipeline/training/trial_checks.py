@@ -18,6 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from .observer import first_of
 from .replay import Batch
 from .trial import Trial
 
@@ -30,8 +31,7 @@ OVERFIT_LARGEST = 320  # pixels: larger pictures only take longer to learn by he
 
 RANGE_STEPS = 60
 RANGE_LOWEST, RANGE_HIGHEST = 1e-6, 1.0  # the span of all optimizers' useful rates
-RANGE_BATCHES = 4  # taken in turns: each is compared with its own first loss, so that hard ones do not count as jumps
-RANGE_STOP = 3.0  # times the loss at the start: what follows says nothing any more
+RANGE_BATCHES = 4  # taken in turns: each is compared with its own median, so that hard ones do not count as jumps
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------
@@ -45,6 +45,12 @@ class Memory:
     free: int
     per_picture: int
     batch: int
+    seconds: float = 0.0  # of a forward pass of the whole batch, from that of two pictures
+
+    @property
+    def needed_for_one(self) -> int:
+        """Bytes for a step with a single picture."""
+        return self.needed - self.per_picture * (self.batch - 1)
 
     @property
     def fitting_batch(self) -> int:
@@ -65,12 +71,14 @@ def estimate_memory(trial: Trial) -> Memory:
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would hold the graph that holds it, for ever
 
-    batch = _first(next(trial.training_batches()), MEMORY_PICTURES)
+    batch = first_of(next(trial.training_batches()), MEMORY_PICTURES)
     pictures = len(batch["img"])
+    started = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        trial.situation.run(batch)
+        float(trial.situation.run(batch)[0].detach())
+    seconds = time.perf_counter() - started
     trial.restore()
     weights = sum(value.numel() * value.element_size() for value in trial.model.state_dict().values())
     own = {value.untyped_storage().data_ptr() for value in trial.model.state_dict().values()}
@@ -82,13 +90,7 @@ def estimate_memory(trial: Trial) -> Memory:
         free = torch.cuda.mem_get_info(trial.device)[0] + torch.cuda.memory_reserved(trial.device)
     else:
         free = psutil.virtual_memory().available
-    return Memory(fixed + per_picture * count, int(free), per_picture, count)
-
-
-def _first(batch: Batch, pictures: int) -> Batch:
-    member = batch["batch_idx"] < pictures
-    rows = {key: batch[key][member] for key in ("cls", "bboxes", "batch_idx")}
-    return {**batch, **rows, "img": batch["img"][:pictures]}
+    return Memory(fixed + per_picture * count, int(free), per_picture, count, seconds / pictures * count)
 
 
 # ---- one step ------------------------------------------------------------------------------------------------------
@@ -117,9 +119,12 @@ def try_one_step(trial: Trial) -> OneStep:
     """
     batch = next(trial.training_batches())
     count = len(batch["img"])
-    started = time.perf_counter()
-    loss, _ = trial.situation.run(batch)
-    loss.backward()  # type: ignore[no-untyped-call]
+    for _ in range(2):  # the first pass is slower: memory is allocated, kernels are chosen
+        trial.model.zero_grad(set_to_none=True)
+        started = time.perf_counter()
+        loss, _ = trial.situation.run(dict(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
+        float(loss.detach())
     norms = torch.stack([p.grad.norm() for p in trial.model.parameters() if p.grad is not None])
     norm = float(norms.norm())
     seconds = time.perf_counter() - started
@@ -139,8 +144,12 @@ class Overfit:
 
     @property
     def share_left(self) -> float:
-        """Mean loss of the last five steps as a share of the first."""
-        return float(np.mean(self.losses[-5:]) / self.losses[0]) if self.losses[0] else 0.0
+        """Mean loss of the last five steps as a share of the largest in the first half.
+
+        Not of the very first: where hardly any box is assigned at first, the loss rises before it falls.
+        """
+        largest = max(self.losses[: max(1, len(self.losses) // 2)])
+        return float(np.mean(self.losses[-5:])) / largest if largest else 0.0
 
 
 def overfit(trial: Trial) -> Overfit | None:
@@ -181,7 +190,7 @@ class RangeTest:
 
     Args:
         rates: rising in equal factors.
-        losses: of each step, as a share of the first loss of the same batch.
+        losses: of each step, as a share of the median loss of the same batch.
         highest: the rate from which on the loss blows up; None if it never did.
         proposal: for lr0.
     """
@@ -215,25 +224,33 @@ def range_test(trial: Trial) -> RangeTest:
     rates = np.geomspace(RANGE_LOWEST, RANGE_HIGHEST, RANGE_STEPS)
     pool = list(itertools.islice(trial.training_batches(), RANGE_BATCHES))
     descent = _descend(trial, optimizer, itertools.cycle(pool))
-    first: list[float] = []
     losses: list[float] = []
     for rate in rates:
         for group, own in zip(optimizer.param_groups, initial, strict=True):
             group["lr"] = float(rate) * own / initial[-1]  # MuSGD's head keeps its higher rate
-        loss = next(descent)
-        first += [loss] if len(first) < len(pool) else []
-        losses.append(loss / first[(len(losses)) % len(pool)])
-        if not math.isfinite(losses[-1]) or losses[-1] > RANGE_STOP:
+        losses.append(next(descent))
+        if not math.isfinite(losses[-1]):
             break
     trial.restore()
+    shares = _by_batch(np.array(losses), len(pool))
     name = type(optimizer).__name__
-    highest, proposal = read_range(rates[: len(losses)], np.array(losses), MARGINS.get(name, OTHER_MARGIN))
-    return RangeTest(name, tuple(rates[: len(losses)].tolist()), tuple(losses), highest, proposal)
+    highest, proposal = read_range(rates[: len(losses)], shares, MARGINS.get(name, OTHER_MARGIN))
+    return RangeTest(name, tuple(rates[: len(losses)].tolist()), tuple(shares.tolist()), highest, proposal)
+
+
+def _by_batch(losses: Curve, batches: int) -> Curve:
+    """Return losses as shares of the median loss of the same batch, so that a hard batch does not count as a jump."""
+    shares: Curve = losses.copy()
+    for first in range(min(batches, len(losses))):
+        own = losses[first::batches]
+        middle = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 1.0
+        shares[first::batches] = own / middle if middle > 0 else own
+    return shares
 
 
 Curve = npt.NDArray[np.float64]
 FALL = 0.03  # a smoothed loss that fell by less than 3 % shows no best rate: small batches vary by as much
-BLOWN_UP = 1.15  # of the start: above what the loss at a stable rate reaches (docs/benchmarks/preflight)
+JUMP, ROSE = 2.0, 1.3  # of the median: one step, or the middle of three in a row; stable rates stay below 1.2
 # How far below the rate that blows the loss up to stay. Adam's kin go on lowering the loss for some steps at rates that
 # move the weights by a tenth of their size a step (docs/benchmarks/preflight), so that they need the larger distance.
 MARGINS = {"SGD": 30.0, "MuSGD": 30.0}
@@ -249,16 +266,20 @@ def read_range(rates: Curve, losses: Curve, margin: float) -> tuple[float | None
 
     Args:
         rates: rising, `[n]`.
-        losses: as shares of their start, `[n]`; the last one may be nan or inf.
+        losses: as shares of their median, `[n]`; the last one may be nan or inf.
         margin: of the optimizer, see `MARGINS`.
     """
     known = np.where(np.isfinite(losses), losses, 10.0)
     smooth = np.array([np.median(known[max(0, i - 2) : i + 3]) for i in range(len(known))])
-    best = int(np.argmin(smooth))
-    later = np.arange(len(known)) > best
-    above = np.flatnonzero((known > BLOWN_UP) & later)
+    threes = np.array([np.median(known[max(0, i - 1) : i + 2]) for i in range(len(known))])
+    # Where hardly any box is assigned at first the loss rises to its usual height: no blow-up before it was there.
+    there = int(np.argmax(smooth >= 1.0)) if (smooth >= 1.0).any() else 0
+    above = np.flatnonzero(((known > JUMP) | (threes > ROSE)) & (np.arange(len(known)) > there))
     highest = float(rates[above[0]]) if len(above) else None
+    stable = smooth[: above[0]] if len(above) else smooth
     proposal = (highest if highest is not None else float(rates[-1])) / margin
-    if smooth[best] < 1 - FALL:
+    peak = int(np.argmax(stable))
+    best = peak + int(np.argmin(stable[peak:]))
+    if stable[best] < stable[peak] * (1 - FALL):
         proposal = min(proposal, float(rates[best]) / 10)
     return highest, float(f"{proposal:.1e}")

@@ -63,7 +63,8 @@ def test_a_training_without_boxes_is_not_started(
     rest = [word for word in tiny_overrides if not word.startswith(("data=", "monitor.preflight"))]
     code, text = tuneup("train", f"data={tmp_path / 'set'}", *rest, f"runs={tmp_path / 'runs'}", "name=empty")
     assert code == 2
-    assert "not started: No training picture has a box" in text
+    assert "not started: " in text
+    assert "box" in text
     assert "monitor.preflight=0 starts all the same" in text
     assert Run(tmp_path / "runs" / "empty").state["state"] == "failed"
 

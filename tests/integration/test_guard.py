@@ -181,6 +181,44 @@ def test_an_activation_that_overflows(
     assert run.steps()["skipped"].to_list() == [False, True, False, False, False]
 
 
+def test_the_picture_that_makes_an_activation_overflow_is_told_apart(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked_steps: list[int]
+) -> None:
+    """Its pixels are finite; the layer cannot take them. BatchNorm spreads the damage over the whole batch."""
+    name, original = "train_003.png", TableDataset.__getitem__
+
+    def extreme(self: TableDataset, index: int) -> dict[str, Any]:
+        item = dict(original(self, index))
+        item["img"] = item["img"].float()
+        if item["im_file"].endswith(name) and self.augment:
+            item["img"][:] = 1e38
+        return item
+
+    monkeypatch.setattr(TableDataset, "__getitem__", extreme)
+    run = train(tiny_overrides, tmp_path, "nbs=4")
+    check_the_end(run)
+    assert len(run.incidents()) == 3
+    for incident in run.incidents():
+        assert incident["phase"] in {"forward", "backward"}
+        assert incident["told_apart"]
+        assert [Path(file).name for file in incident["files"]] == [name]
+
+
+def test_a_replay_that_breaks_down_does_not_end_the_training(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.training import guard
+
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(guard, "replay", broken)
+    inf_gradient(monkeypatch)
+    run = train(tiny_overrides, tmp_path)
+    assert run.state["state"] == "complete"
+    assert "out of memory" in run.incidents()[0]["replay_failed"]
+
+
 def test_the_kept_step_is_repeated_elsewhere(
     tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,60 @@ def test_memory_is_counted_and_grows_with_the_batch(bench: Trial) -> None:
     assert fixed == pytest.approx(5 * 4 * 2.5e6, rel=0.1)  # weights, gradients, average and two moments, float32
 
 
+def test_the_estimate_of_memory_keeps_no_memory(bench: Trial) -> None:
+    """A saved tensor that is handed back as it is holds the graph that holds it: nothing would ever free it."""
+    import gc
+    import weakref
+
+    outputs: list[Any] = []
+    convolution = bench.model.get_submodule("model.0.conv")
+    hook = convolution.register_forward_hook(lambda module, args, output: outputs.append(weakref.ref(output)))
+    try:
+        trial_checks.estimate_memory(bench)
+    finally:
+        hook.remove()
+    gc.collect()
+    assert [output() for output in outputs] == [None]
+
+
+def test_nothing_of_a_trial_outlives_it(tiny_overrides: list[str]) -> None:
+    import weakref
+
+    config = load_config(None, tiny_overrides)
+    dataset, _ = session.prepare_data(config)
+    with trial(config, dataset, session._overrides(Run("x"), config, Path("yolo26n.yaml"))) as made:
+        model, trainer = weakref.ref(made.model), weakref.ref(made.trainer)
+    assert (model(), trainer()) == (None, None)
+
+
+def test_a_preflight_that_cannot_be_set_up_does_not_stop_the_training(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.training.trial.tempfile.TemporaryDirectory", no_room)
+    overrides = [o for o in tiny_overrides if "preflight" not in o]
+    run = verbs.train(overrides=[*overrides, "epochs=1", f"runs={tmp_path}"])
+    assert run.state["state"] == "complete"
+    assert "preflight.check_failed" in [finding.id for finding in run.findings()]
+
+
+@pytest.mark.parametrize("wait", ["check", "train"])
+def test_ctrl_c_before_the_training_is_told(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    def stopped(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    target = "pipeline.training.session.run_preflight" if wait == "check" else "pipeline.training.session.TuneUpTrainer"
+    monkeypatch.setattr(target, stopped)
+    overrides = [o for o in tiny_overrides if "preflight" not in o or wait == "train"]
+    run = verbs.train(overrides=[*overrides, f"runs={tmp_path}"])
+    assert run.state["state"] == "interrupted"
+    assert "on request" in run.state["reason"]
+
+
 @pytest.mark.parametrize(("free", "batch"), [(100, 1), (1000, 1), (1000 + 45, 4), (1000 + 160, 16)])
 def test_the_batch_that_fits_is_a_power_of_two(free: int, batch: int) -> None:
     assert Memory(needed=1000 + 64 * 10, free=free, per_picture=10, batch=64).fitting_batch == batch
@@ -187,6 +241,15 @@ def test_a_loss_that_falls_until_it_blows_up_does_not_propose_the_edge() -> None
     highest, proposal = read_range(*curve(1e-1, 5e-1, depth=0.5), margin=100)
     assert highest == pytest.approx(0.5, rel=0.3)
     assert proposal == pytest.approx(highest / 100, rel=0.05)
+
+
+def test_a_loss_that_first_rises_to_its_usual_height_is_no_blow_up() -> None:
+    """As where hardly any box is assigned at first: the loss starts low, rises, and only then falls."""
+    rates, losses = curve(1e-2, 3e-1, depth=0.4)
+    losses[:12] = np.linspace(0.1, 0.9, 12)
+    highest, proposal = read_range(rates, losses, margin=30)
+    assert highest == pytest.approx(3e-1, rel=0.3)
+    assert 1e-3 < proposal <= 1e-2
 
 
 def test_not_a_number_counts_as_blown_up() -> None:

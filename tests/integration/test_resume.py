@@ -67,6 +67,17 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     assert resumed.detections("test").equals(tiny_run.detections("test"))
 
 
+def test_a_resumed_run_with_frozen_layers_lacks_nothing(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_in([*tiny_overrides, "freeze=20", f"runs={tmp_path}", "name=cut"], monkeypatch, "optimizer_step", 2)
+    resumed = verbs.resume(tmp_path / "cut")
+    restored = resumed.context["restored"]
+    assert restored["optimizer_tensors"] == restored["optimizer_tensors_expected"] > 0
+    assert "resume.not_restored" not in [finding.id for finding in resumed.findings()]
+    assert resumed.context["pretrained"] is False  # it began with random weights; a resume does not change that
+
+
 @pytest.mark.parametrize("write", [1, 2, 3], ids=["before last.pt", "before best.pt", "before resume.pt"])
 def test_a_run_cut_off_while_its_first_checkpoints_are_written_begins_anew(
     tiny_run: Run, tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int

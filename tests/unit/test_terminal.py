@@ -86,7 +86,7 @@ def test_a_pipe_gets_one_line_per_epoch_without_control_characters(run: Run) -> 
     assert "\x1b" not in out.getvalue()
     (line,) = [line for line in lines if line.startswith("epoch")]
     for part in (
-        *("1/2", "loss train 3.21 val 3.5 ", "lr 1.00e-02", "|g| 35.1", "|dw|/|w| 1.2e-02 (most: 5 Conv 3.1e-02)"),
+        *("1/2", "loss train 3.21 val 3.5 ", "lr 1.00e-03", "|g| 35.1", "|dw|/|w| 1.2e-02 (most: 5 Conv 3.1e-02)"),
         *("mAP50 0.432", "12.3 s", "left", "best"),
     ):
         assert part in line

@@ -148,7 +148,7 @@ CASES: list[Case] = [
      "model.2", 0, "no gradient reached", "model=yolo26n.yaml:"),
     ("layer.never_updated", Shape(unmoved=("model.3.conv.weight", "model.12.cv2.2.conv.weight")), "error", "model.3", 0,
      "yet never moved", "train.freeze=0:"),
-    ("layer.frozen_unintended", Shape(context={"frozen": ["model.0.conv.weight"], "freeze": ["model.0."]}), "error",
+    ("layer.frozen_unintended", Shape(context={"frozen": ["model.0.conv.weight"], "freeze": ["model.0."]}), "warning",
      "model.0", 0, "random values", "train.freeze=0:"),
     ("layer.weights_out_of_scale", Shape(ratio=lambda s: 3e-3, layer_ratio={"model.5": 900.0}), "warning", "model.5",
      ANY, "far too small", "model=yolo26n.pt:"),
@@ -164,7 +164,7 @@ CASES: list[Case] = [
     ("norm.drifting", Shape(steps=600, planned=600, sample=lambda p: 1.2,
      health={"model.5": {"mean_shift": 40.0}}), "warning", "model.5.bn", ANY, "deviations away", "train.lr0"),
     ("loss.term_imbalance", Shape(shares=(0.9999, 2e-5), context={"gains": {"box": 7500.0, "cls": 0.5, "dfl": 1.5}}),
-     "warning", "", 0, "box has 99.99 %", "train.box=7.5:"),
+     "warning", "", 14, "box has 99.99 %", "train.box=7.5:"),
     ("loss.divergence", Shape(loss=lambda p: 1 - p if p < 0.5 else 0.5 + 1.5 * (p - 0.5)), "warning", "", ANY,
      "times its best", "train.lr0=0.0007:"),
     ("loss.overfitting", Shape(steps=240, planned=240, loss=lambda p: 1 - 0.9 * p, sample=lambda p: 1 - 0.9 * p,
@@ -344,3 +344,24 @@ def test_diagnosis_needs_neither_torch_nor_ultralytics() -> None:
 
 def test_layers_of_the_fabricated_network_are_those_of_its_norms() -> None:
     assert Shape(steps=3).build().norms.layer_names == tuple(name for name, _ in LAYERS)
+
+
+def test_what_random_weights_send_back_before_the_first_step_is_not_judged() -> None:
+    history = Shape(shares=(0.9999, 2e-5)).build()
+    probes = [probe for probe in history.probes if probe["kind"] != "terms" or not probe["step"]]
+    parts = (history.steps, history.epochs, history.events, probes, history.norms, history.incidents)
+    assert "loss.term_imbalance" not in [finding.id for finding in diagnose(History(*parts, history.context))]
+    pretrained = {**history.context, "pretrained": True}
+    assert "loss.term_imbalance" in [finding.id for finding in diagnose(History(*parts, pretrained))]
+
+
+def test_pictures_that_are_not_finite_are_not_blamed_on_the_rate() -> None:
+    shape = Shape(ratio=lambda s: 0.07)
+    history = shape.build()
+    for incident, severity in (
+        ({"step": 9, "phase": "pictures"}, "warning"),
+        ({"step": 9, "phase": "forward"}, "error"),
+    ):
+        parts = (history.steps, history.epochs, history.events, history.probes, history.norms, [incident])
+        found = {finding.id: finding for finding in diagnose(History(*parts, history.context))}
+        assert found["optimizer.lr_too_high"].severity == severity

@@ -196,7 +196,7 @@ def test_both_branches_terms_add_up_to_the_loss(detector: Any) -> None:
     values = {name: float(value) for name, value in terms.items()}
     weights = losses.branch_weights(detector)
     assert weights == {"o2m": pytest.approx(0.8), "o2o": pytest.approx(0.2)}
-    assert losses.total_of(values, weights) * 2 == pytest.approx(float(loss.sum()), rel=1e-5)
+    assert losses.total_of(values, weights) * 2 == pytest.approx(float(loss.detach().sum()), rel=1e-5)
 
 
 def test_the_mean_of_an_epoch_weighs_pictures_and_leaves_skipped_steps_out() -> None:
