@@ -39,7 +39,7 @@ def row(data: Path, kind: str, model: str, optimizer: str) -> str:
     proposals = " / ".join(f"{result.proposal:g}" for result in ranges)
     highest = " / ".join("never" if result.highest is None else f"{result.highest:.2g}" for result in ranges)
     return (
-        f"| {kind} | {model.removesuffix('.yaml')} | {optimizer} | {heart.losses[0]:.1f} → {heart.losses[-1]:.2f} "
+        f"| {kind} | {model.removesuffix('.yaml')} | {optimizer} | {heart.largest:.1f} → {heart.losses[-1]:.2f} "
         f"({heart.share_left:.2f}) | {proposals} | {highest} | {between - started:.0f} / {(ended - between) / 2:.0f} |"
     )
 

@@ -96,6 +96,13 @@ def doctor(words: Words = None, as_json: AsJson = False) -> int:
         culprit = verbs.replay(folder)
         _answer(as_json, culprit.to_dict(), lambda console: print_culprit(console, culprit.to_dict()))
         return 1 if culprit.repeated else 0
+    if folder is not None and not (folder / "config.yaml").is_file():
+        inside = sorted(folder.glob("step-*/incident.json"))
+        raise UsageError(
+            f"{folder}: name one of the incidents in it, such as {inside[0].parent}"
+            if inside
+            else f"{folder}: neither a run nor an incident; to check a training on data: tuneup doctor data={folder}"
+        )
     if folder is not None:
         findings = verbs.diagnose(folder)
         _answer(as_json, [f.to_dict() for f in findings], lambda console: print_findings(console, findings, "healthy"))

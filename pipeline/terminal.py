@@ -84,6 +84,7 @@ class TrainingView(Watcher):
         """Print the epoch's line."""
         parts = {"train": "train_loss", "val": "val_loss", "train not augmented": "sample_loss"}
         losses = " ".join(f"{label} {record[key]:.3g}" for label, key in parts.items() if record.get(key) is not None)
+        losses = losses if record.get("train_loss") is not None else f"train - (no step in this epoch) {losses}"
         best = " [green]best[/]" if record["best"] else ""
         self.console.print(
             f"epoch {record['epoch'] + 1:>3}/{self.epochs}  loss {losses}  {self._step_facts()}  "

@@ -201,7 +201,7 @@ def _overfit(bench: Trial) -> Outcome:
         return "no boxes", {}, [finding]
     share, last = result.share_left, result.losses[-1]
     words = (
-        f"{result.pictures} pictures learnt by heart in {len(result.losses)} steps: loss {result.losses[0]:.3g} to "
+        f"{result.pictures} pictures learnt by heart in {len(result.losses)} steps: loss {result.largest:.3g} to "
         f"{last:.3g}"
     )
     figures = {"losses": list(result.losses), "share_left": share}

@@ -143,13 +143,17 @@ class Overfit:
     losses: tuple[float, ...]  # per picture, at every step
 
     @property
-    def share_left(self) -> float:
-        """Mean loss of the last five steps as a share of the largest in the first half.
+    def largest(self) -> float:
+        """The largest loss of the first half.
 
-        Not of the very first: where hardly any box is assigned at first, the loss rises before it falls.
+        Not the very first: where hardly any box is assigned at first, the loss rises before it falls.
         """
-        largest = max(self.losses[: max(1, len(self.losses) // 2)])
-        return float(np.mean(self.losses[-5:])) / largest if largest else 0.0
+        return max(self.losses[: max(1, len(self.losses) // 2)])
+
+    @property
+    def share_left(self) -> float:
+        """Mean loss of the last five steps as a share of the largest in the first half."""
+        return float(np.mean(self.losses[-5:])) / self.largest if self.largest else 0.0
 
 
 def overfit(trial: Trial) -> Overfit | None:
@@ -254,7 +258,7 @@ JUMP, ROSE = 2.0, 1.3  # of the median: one step, or the middle of three in a ro
 # How far below the rate that blows the loss up to stay. Adam's kin go on lowering the loss for some steps at rates that
 # move the weights by a tenth of their size a step (docs/benchmarks/preflight), so that they need the larger distance.
 MARGINS = {"SGD": 30.0, "MuSGD": 30.0}
-OTHER_MARGIN = 100.0
+OTHER_MARGIN = 300.0
 
 
 def read_range(rates: Curve, losses: Curve, margin: float) -> tuple[float | None, float]:

@@ -88,7 +88,13 @@ def test_doctor_of_a_folder_takes_no_settings(tuneup: Any, tiny_run: Run) -> Non
 def test_doctor_of_a_folder_that_is_no_run(tuneup: Any, tmp_path: Path) -> None:
     code, text = tuneup("doctor", str(tmp_path))
     assert code == 2
-    assert "no run here" in text
+    assert f"tuneup doctor data={tmp_path}" in " ".join(text.split())
+    incident = tmp_path / "incidents" / "step-000001" / "incident.json"
+    incident.parent.mkdir(parents=True)
+    incident.write_text("{}")
+    code, text = tuneup("doctor", str(tmp_path / "incidents"))
+    assert code == 2
+    assert "step-000001" in text
 
 
 def test_a_damaged_step_is_refused_in_words(tmp_path: Path) -> None:
