@@ -254,7 +254,7 @@ def _by_batch(losses: Curve, batches: int) -> Curve:
 
 Curve = npt.NDArray[np.float64]
 FALL = 0.03  # a smoothed loss that fell by less than 3 % shows no best rate: small batches vary by as much
-JUMP, ROSE = 2.0, 1.3  # of the median: one step, or the middle of three in a row; stable rates stay below 1.2
+JUMP, ROSE = 4.0, 1.5  # of the median: one step, or the middle of three in a row; few boxes alone double a loss
 # How far below the rate that blows the loss up to stay. Adam's kin go on lowering the loss for some steps at rates that
 # move the weights by a tenth of their size a step (docs/benchmarks/preflight), so that they need the larger distance.
 MARGINS = {"SGD": 30.0, "MuSGD": 30.0}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
+from pipeline.training import trial_checks
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -18,6 +19,8 @@ def test_the_python_example_runs(
 ) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trial_checks, "RANGE_STEPS", 8)  # the checks before the training run, only shorter
+    monkeypatch.setattr(trial_checks, "OVERFIT_STEPS", 8)
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out
     assert "grad_norm_before_clip" in printed

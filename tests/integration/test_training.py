@@ -86,7 +86,7 @@ def test_a_model_with_one_branch_keeps_its_own_terms(tiny_overrides: list[str], 
     assert "o2m" not in steps.columns
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "MuSGD", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop"])
+@pytest.mark.parametrize("optimizer", ["SGD", "MuSGD", "NAdam", "RMSprop"])
 def test_every_optimizer_is_followed(tiny_overrides: list[str], tmp_path: Path, optimizer: str) -> None:
     run = verbs.train(
         overrides=[*tiny_overrides, f"optimizer={optimizer}", "lr0=0.001", "epochs=1", "nbs=4", f"runs={tmp_path}"]
