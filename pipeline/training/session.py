@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,10 +28,10 @@ from .diagnosis import diagnose
 from .history import History
 from .loggers import logger_watchers
 from .preflight import Preflight, broken_preflight, run_preflight
+from .signals import sigterm_as_interrupt, stop_on_signal
 from .trainer import TuneUpTrainer
 from .watcher import StopRequested, Watcher
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 # Packages whose versions decide what a run gives.
 _RECORDED = ("yolo-tuneup", "ultralytics", "torch", "torchvision", "albumentations", "opencv-python-headless", "numpy")
 
@@ -207,7 +204,7 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *
             trainer = TuneUpTrainer(overrides=_overrides(run, config, model))
             (run.path / "args.yaml").unlink(missing_ok=True)  # config.yaml says the same, and more
             trainer.watchers = [*watchers, *logger_watchers(config.monitor.loggers)]
-            with _stop_on_signal(trainer):
+            with stop_on_signal(trainer):
                 outcome = _run_to_end(trainer)
     except TuneUpError as error:
         outcome = {"state": "failed", "reason": str(error)}
@@ -231,7 +228,7 @@ def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watch
         watcher.on_preflight(config.monitor.preflight, None)
     overrides = _overrides(run, config, model)
     try:
-        with _sigterm_as_interrupt():
+        with sigterm_as_interrupt():
             preflight = run_preflight(config, run.dataset(), overrides, budget=config.monitor.preflight)
     except Exception as error:
         preflight = broken_preflight(error)
@@ -246,23 +243,6 @@ def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watch
             f"not started: {first.message.rstrip('.')}. What to do: {first.advice.rstrip('.')}. monitor.preflight=0 "
             f"starts all the same"
         )
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let a scheduler's SIGTERM end the block as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run_to_end(trainer: TuneUpTrainer) -> dict[str, str]:
@@ -312,25 +292,6 @@ def _overrides(run: Run, config: Config, model: Path) -> dict[str, Any]:
         "verbose": False,
         "resume": False,
     }
-
-
-@contextmanager
-def _stop_on_signal(trainer: TuneUpTrainer) -> Iterator[None]:
-    """Let the first Ctrl-C (or a scheduler's SIGTERM) stop between two batches, and a second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        trainer.stop_requested = True
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, stop) for number in _STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _explained(error: Exception) -> TrainingError:
