@@ -15,10 +15,12 @@ from ultralytics import __version__
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.loss import E2ELoss
+from ultralytics.nn.modules.head import Detect
+from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.torch_utils import strip_optimizer
+from ultralytics.utils.torch_utils import ModelEMA, autocast, strip_optimizer
 
 from pipeline.training.losses import BranchLoss
 from pipeline.training.table_dataset import TableDataset
@@ -31,6 +33,12 @@ METHODS: dict[str, tuple[Callable[..., Any], str]] = {
     "BaseDataset.get_img_files": (BaseDataset.get_img_files, "baca2eb4485fbd45"),
     "BaseDataset.get_labels": (BaseDataset.get_labels, "293c055a8cf309e5"),
     "BaseDataset.load_image": (BaseDataset.load_image, "088d1a203d122cdd"),
+    "BaseValidator.__call__": (BaseValidator.__call__, "29da273b2118ebb6"),
+    "Detect.forward": (Detect.forward, "164f309a5c8f7cb5"),
+    "Detect.forward_head": (Detect.forward_head, "11688d4db3c67b34"),
+    "ModelEMA.update": (ModelEMA.update, "0010b896c0351aec"),
+    "autocast": (autocast, "981faedb74a7c815"),
+    "v8DetectionLoss.loss": (v8DetectionLoss.loss, "9762b7e6c2ca12e7"),
     "BaseTrainer.__init__": (BaseTrainer.__init__, "f65efe9d96beca31"),
     "BaseTrainer._build_train_pipeline": (BaseTrainer._build_train_pipeline, "07afcc0627f2c8b2"),
     "BaseTrainer._do_train": (BaseTrainer._do_train, "87a635e3bfc4fd3f"),
