@@ -99,14 +99,17 @@ class GradientMonitor:
     def measure(self) -> Tensor:
         """Return the total gradient norm of the open step before clipping, a scalar on the device.
 
-        The gradients are unscaled already. Equal to what `clip_grad_norm_` computes and Ultralytics throws away. A norm
-        whose square does not fit float32 (above 1.8e19) comes out as inf.
+        The gradients are unscaled already. Equal to what `clip_grad_norm_` computes and Ultralytics throws away. On a GPU a
+        norm whose square does not fit float32 (above 1.8e19) comes out as inf.
         """
         present = [i for i, p in enumerate(self._parameters) if p.grad is not None]
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         if not gradients:
             raise RuntimeError("no parameter has a gradient: backward was not called, or everything is frozen")
-        found = torch.stack(torch._foreach_norm(gradients))
+        # A CPU adds up in float32 with an error of 1e-5 for large tensors; a GPU adds in a tree, which is exact enough.
+        wide = torch.float64 if gradients[0].device.type == "cpu" else None
+        exact = torch.stack(torch._foreach_norm(gradients, 2, wide))
+        found = exact.float()
         if len(present) == len(self._parameters):
             self._norms = found
         else:
@@ -114,7 +117,7 @@ class GradientMonitor:
             if self._present is None or self._present[0] != present:  # the same tensors every time: copied over once
                 self._present = (present, torch.tensor(present, device=found.device))
             self._norms[self._present[1]] = found
-        self._total = torch.linalg.vector_norm(found)
+        self._total = torch.linalg.vector_norm(exact).float()
         return self._total
 
     def clip_gradients(self) -> None:
