@@ -99,8 +99,8 @@ class GradientMonitor:
     def measure(self) -> Tensor:
         """Return the total gradient norm of the open step before clipping, a scalar on the device.
 
-        The gradients are unscaled already. Equal to what `clip_grad_norm_` computes and Ultralytics throws away. On a GPU a
-        norm whose square does not fit float32 (above 1.8e19) comes out as inf.
+        The gradients are unscaled already. Equal to what `clip_grad_norm_` computes and Ultralytics throws away. On a
+        GPU a norm whose square does not fit float32 (above 1.8e19) comes out as inf.
         """
         present = [i for i, p in enumerate(self._parameters) if p.grad is not None]
         gradients = [p.grad for p in self._parameters if p.grad is not None]
