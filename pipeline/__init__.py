@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.intake import read_dataset
     from .errors import ConfigError, DataError, ModelError, RunError, TrainingError, TuneUpError, UsageError
+    from .evaluation_verbs import compare, evaluate, gate
     from .findings import Finding
     from .runs import Run
-    from .verbs import diagnose, doctor, evaluate, make_demo, prove_backprop, replay, report, resume, train
+    from .verbs import diagnose, doctor, make_demo, prove_backprop, replay, report, resume, train
 
 __version__ = "0.1.0"
 
@@ -38,9 +39,11 @@ _HOMES = {
     "TrainingError": "errors",
     "TuneUpError": "errors",
     "UsageError": "errors",
+    "compare": "evaluation_verbs",
     "diagnose": "verbs",
     "doctor": "verbs",
-    "evaluate": "verbs",
+    "evaluate": "evaluation_verbs",
+    "gate": "evaluation_verbs",
     "load_config": "config",
     "make_demo": "verbs",
     "prove_backprop": "verbs",
@@ -62,9 +65,11 @@ __all__ = [
     "TrainingError",
     "TuneUpError",
     "UsageError",
+    "compare",
     "diagnose",
     "doctor",
     "evaluate",
+    "gate",
     "load_config",
     "make_demo",
     "prove_backprop",

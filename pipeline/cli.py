@@ -10,14 +10,15 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import __version__
+from . import __version__, evaluation_commands
+from .command_line import AsJson, Words, answer, console_for, subject_of
 from .errors import TuneUpError, UsageError
 from .runs import Run, list_runs
 
@@ -29,9 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Words = Annotated[list[str] | None, typer.Argument(metavar="[SUBJECT] [KEY=VALUE]...", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-
 INTERRUPTED, BUG = 130, 70
 
 
@@ -48,10 +46,10 @@ def train(
     from . import verbs
     from .terminal import TrainingView, print_summary
 
-    config, overrides = _subject(words)
+    config, overrides = subject_of(words)
     if config is not None and Path(config).is_dir():
         raise UsageError(f"{config}: a folder, but a configuration is a YAML file; did you mean data={config}?")
-    view = TrainingView(_console(as_json))
+    view = TrainingView(console_for(as_json))
     try:
         if resume is not None:
             if words:
@@ -61,25 +59,13 @@ def train(
             run = verbs.train(config, overrides=overrides, watchers=[view])
     finally:
         view.close()
-    _answer(as_json, run.to_dict(), lambda console: print_summary(console, run))
+    answer(as_json, run.to_dict(), lambda console: print_summary(console, run))
     return _exit_code(run)
 
 
-@app.command("eval")
-def evaluate(words: Words = None, as_json: AsJson = False) -> int:
-    """Evaluate a run folder (the newest one by default) or a checkpoint (.pt, with data=FOLDER) on a split."""
-    from . import verbs
-    from .terminal import print_evaluation
-
-    subject, overrides = _subject(words)
-    evaluation = verbs.evaluate(subject or verbs.newest_run(Path("runs"), with_weights=True), overrides=overrides)
-
-    def show(console: Console) -> None:
-        print_evaluation(console, evaluation.metrics)
-        console.print(f"{escape(str(evaluation.run.path / 'report.html'))}", highlight=False)
-
-    _answer(as_json, evaluation.to_dict(), show)
-    return 0
+app.command("eval")(evaluation_commands.evaluate)
+app.command()(evaluation_commands.compare)
+app.command()(evaluation_commands.gate)
 
 
 @app.command()
@@ -88,13 +74,13 @@ def doctor(words: Words = None, as_json: AsJson = False) -> int:
     from . import verbs
     from .terminal import print_culprit, print_findings, print_preflight
 
-    subject, overrides = _subject(words)
+    subject, overrides = subject_of(words)
     folder = Path(subject) if subject is not None and Path(subject).is_dir() else None
     if folder is not None and overrides:
         raise UsageError(f"{', '.join(overrides)}: a folder is looked at as it is; leave out the settings")
     if folder is not None and (folder / "incident.json").is_file():
         culprit = verbs.replay(folder)
-        _answer(as_json, culprit.to_dict(), lambda console: print_culprit(console, culprit.to_dict()))
+        answer(as_json, culprit.to_dict(), lambda console: print_culprit(console, culprit.to_dict()))
         return 1 if culprit.repeated else 0
     if folder is not None and not (folder / "config.yaml").is_file():
         inside = sorted(folder.glob("step-*/incident.json"))
@@ -105,11 +91,11 @@ def doctor(words: Words = None, as_json: AsJson = False) -> int:
         )
     if folder is not None:
         findings = verbs.diagnose(folder)
-        _answer(as_json, [f.to_dict() for f in findings], lambda console: print_findings(console, findings, "healthy"))
+        answer(as_json, [f.to_dict() for f in findings], lambda console: print_findings(console, findings, "healthy"))
     else:
         preflight = verbs.doctor(subject, overrides=overrides)
         findings = list(preflight.findings)
-        _answer(as_json, preflight.to_dict(), lambda console: print_preflight(console, preflight.to_dict(), findings))
+        answer(as_json, preflight.to_dict(), lambda console: print_preflight(console, preflight.to_dict(), findings))
     return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
@@ -130,7 +116,7 @@ def proof(
         for line in explanation(result):
             console.print(escape(line), highlight=False, soft_wrap=True)
 
-    _answer(as_json, result.to_dict(), show)
+    answer(as_json, result.to_dict(), show)
     return 0 if result.passed else 1
 
 
@@ -145,7 +131,7 @@ def demo(
     from . import verbs
 
     data = verbs.make_demo(kind, folder, seed=seed)
-    _answer(as_json, {"data": str(data)}, lambda console: console.print(f"drawn: {escape(str(data))}", highlight=False))
+    answer(as_json, {"data": str(data)}, lambda console: console.print(f"drawn: {escape(str(data))}", highlight=False))
     return 0
 
 
@@ -158,9 +144,9 @@ def runs(
 
     found = list_runs(folder)
     if not found and not as_json:
-        _console(False).print(f"no runs in {escape(str(folder.absolute()))} yet", highlight=False)
+        console_for(False).print(f"no runs in {escape(str(folder.absolute()))} yet", highlight=False)
         return 0
-    _answer(as_json, [run_row(run) for run in found], lambda console: print_runs(console, found))
+    answer(as_json, [run_row(run) for run in found], lambda console: print_runs(console, found))
     return 0
 
 
@@ -173,23 +159,15 @@ def report(
     from . import verbs
 
     path = verbs.report(run if run is not None else verbs.newest_run(Path("runs")))
-    _answer(as_json, {"report": str(path)}, lambda console: console.print(escape(str(path)), highlight=False))
+    answer(as_json, {"report": str(path)}, lambda console: console.print(escape(str(path)), highlight=False))
     return 0
 
 
 @app.command()
 def version() -> int:
     """Print the version."""
-    _console(False).print(f"yolo-tuneup {__version__}", highlight=False)
+    console_for(False).print(f"yolo-tuneup {__version__}", highlight=False)
     return 0
-
-
-def _subject(words: list[str] | None) -> tuple[str | None, list[str]]:
-    """Divide the words into the subject, which has no `=`, and the overrides."""
-    subjects = [word for word in words or [] if "=" not in word]
-    if len(subjects) > 1:
-        raise UsageError(f"one subject is expected, found {', '.join(subjects)}; settings are written key=value")
-    return (subjects[0] if subjects else None), [word for word in words or [] if "=" in word]
 
 
 def _explain(as_json: bool) -> int:
@@ -203,21 +181,8 @@ def _explain(as_json: bool) -> int:
             table.add_row(*(escape(text) for text in (row.key, row.type, row.default, row.description)))
         console.print(table)
 
-    _answer(as_json, [row.to_dict() for row in rows], show)
+    answer(as_json, [row.to_dict() for row in rows], show)
     return 0
-
-
-def _console(as_json: bool) -> Console:
-    """Return where a person reads: stdout, or stderr where stdout carries JSON. A pipe gets wide lines."""
-    stream = sys.stderr if as_json else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 160)
-
-
-def _answer(as_json: bool, document: Any, show: Any) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-    else:
-        show(_console(False))
 
 
 def _exit_code(run: Run) -> int:
@@ -241,7 +206,7 @@ def _guarded(words: list[str]) -> int:
         return _refuse(words, "stopped", INTERRUPTED)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # `tuneup` alone
-            _console(False).print(escape(str(error)), highlight=False)
+            console_for(False).print(escape(str(error)), highlight=False)
             return 2
         if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
             return _refuse(words, f"{error.format_message()}; see `tuneup --help`", 2)

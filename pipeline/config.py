@@ -81,6 +81,18 @@ def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -
     return draft.finish()
 
 
+Configurable = Config | Mapping[str, Any] | Path | str | None
+
+
+def settle(config: Configurable, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration that a verb was given in any form, with `key=value` texts laid over it."""
+    if isinstance(config, Config):
+        return config_from_dict(config.to_dict(), overrides) if overrides else config
+    if isinstance(config, Mapping):
+        return config_from_dict(config, overrides)
+    return load_config(Path(config) if config is not None else None, overrides)
+
+
 def require_data(config: Config) -> Path:
     """Return `data.path`. Raises ConfigError if it is not set."""
     if config.data.path is None:

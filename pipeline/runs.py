@@ -4,14 +4,14 @@
 runs/<name>/
   config.yaml        resolved and complete: training it again gives the same run
   environment.json   versions, device, cores
-  data.json          root, class names, counts, fingerprint      dataset/{images,boxes}.parquet  the tables themselves
+  data.json          root, class names, counts, fingerprint    dataset/{images,boxes,files}.parquet  the tables, digests
   state.json         running, complete, interrupted or failed, and why
   history/           steps, epochs, events and probes as .jsonl: one record a line, appended whole
                      tensors.bin: gradient norm of every tensor at every step   context.json: what they were measured on
   incidents/<step>/  a step that was not finite and therefore not taken: what was found, and how to repeat it
   findings.json
   weights/           best.pt, last.pt; resume.pt until the run is complete
-  eval/<split>/      metrics.json, detections.parquet
+  eval/<split>/      metrics.json, curves.json, detections.parquet
   report.html        ultralytics.log
 ```
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,12 @@ import psutil
 import yaml
 
 from .data.dataset import Dataset
+from .data.digests import picture_digests
 from .errors import RunError
 from .findings import Finding
 from .records import exclusive, explain_disk_errors, now, read_json, write_atomic, write_json
-from .run_history import EPOCHS, EVENTS, PROBES, STEPS, RunHistory
+from .run_evaluations import DETECTIONS_SCHEMA, RunEvaluations
+from .run_history import EPOCHS, EVENTS, PROBES, STEPS
 
 __all__ = [
     "DETECTIONS_SCHEMA",
@@ -51,21 +53,10 @@ __all__ = [
     "write_json",
 ]
 
-DETECTIONS_SCHEMA: dict[str, Any] = {
-    "image_id": pl.UInt32,
-    "class_id": pl.UInt16,
-    "score": pl.Float64,
-    "x1": pl.Float64,  # corners in pixels of the original picture
-    "y1": pl.Float64,
-    "x2": pl.Float64,
-    "y2": pl.Float64,
-}
-
-
 CLOCK_SLACK = 5.0  # seconds by which two clocks of one machine may differ
 
 
-class Run(RunHistory):
+class Run(RunEvaluations):
     """One run folder. Reading methods return empty tables or `{}` for what has not been written yet."""
 
     @property
@@ -204,7 +195,23 @@ class Run(RunHistory):
             "names": list(dataset.names),
             "counts": dataset.counts(),
         }
+        paths = dataset.images["path"]
+        digests = picture_digests([dataset.picture_path(path) for path in paths])
+        files = pl.DataFrame({"path": paths, "digest": pl.Series(digests, dtype=pl.String)})
+        write_atomic(self.path / "dataset" / "files.parquet", files.write_parquet)
         write_json(self.path / "data.json", record)
+
+    def picture_digests(self) -> pl.DataFrame:
+        """Return `path` and `digest` of every picture as it was when the run kept its data; empty for older runs."""
+        path = self.path / "dataset" / "files.parquet"
+        try:
+            return (
+                pl.read_parquet(path)
+                if path.is_file()
+                else pl.DataFrame(schema={"path": pl.String, "digest": pl.String})
+            )
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); train again") from error
 
     def dataset(self) -> Dataset:
         """Return the tables that the run was trained on.
@@ -223,30 +230,6 @@ class Run(RunHistory):
     def weights(self, which: str = "best") -> Path:
         """Return `weights/best.pt` (or last, resume); it may not exist yet."""
         return self.path / "weights" / f"{which}.pt"
-
-    def evaluations(self) -> dict[str, dict[str, Any]]:
-        """Return `metrics.json` of every evaluated split."""
-        found = sorted((self.path / "eval").glob("*/metrics.json"))
-        return {path.parent.name: read_json(path, {}) for path in found}
-
-    def save_evaluation(self, split: str, metrics: Mapping[str, Any], detections: pl.DataFrame) -> Path:
-        """Write the detections and then the metrics of one split; returns the folder."""
-        folder = self.path / "eval" / split
-        write_atomic(folder / "detections.parquet", detections.write_parquet)
-        write_json(folder / "metrics.json", dict(metrics))
-        return folder
-
-    def detections(self, split: str) -> pl.DataFrame:
-        """Return the detections of an evaluated split, in pixels of the original pictures.
-
-        Raises:
-            RunError: they are damaged.
-        """
-        path = self.path / "eval" / split / "detections.parquet"
-        try:
-            return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=DETECTIONS_SCHEMA)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise RunError(f"{path}: cannot be read ({error}); evaluate again") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints of a run."""

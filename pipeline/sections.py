@@ -156,6 +156,10 @@ class EvalConfig(Section):
     )
     max_det: int = Field(default=300, ge=1, description="largest number of detections per picture")
     batch: int = Field(default=16, ge=1, description="pictures predicted at once")
+    limit: int = Field(
+        default=100, ge=1, description="detections per picture and class that count; COCO's 100, more for dense crops"
+    )
+    resamples: int = Field(default=1000, ge=100, description="resamples of the pictures behind every interval")
 
 
 class ReportConfig(Section):

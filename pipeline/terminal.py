@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from .errors import RunError
+from .evaluation_terminal import evaluation_words
 from .findings import Finding, worst_first
 from .reporting.wording import duration
 from .runs import Run
@@ -212,24 +213,6 @@ def summary_rows(run: Run) -> list[tuple[str, str]]:
     return rows
 
 
-def evaluation_words(metrics: dict[str, Any]) -> str:
-    """Return one split's figures and how far they can be trusted."""
-    if metrics.get("trained_on"):
-        trust = "the network was trained on these pictures: no measure of quality"
-    elif metrics["chose_checkpoint"]:
-        trust = "this split chose the weights, so the figure flatters"
-    elif metrics["chose_checkpoint"] is None:
-        trust = "whether these pictures chose or trained the weights is not known"
-    else:
-        trust = "this split did not choose the weights"
-    values = [f"mAP50 {_score(metrics['map50'])}", f"mAP50-95 {_score(metrics['map50_95'])}"]
-    return f"{'  '.join(values)}  on {metrics['images']} pictures, {metrics['boxes']} boxes; {trust}"
-
-
-def _score(value: float | None) -> str:
-    return "none (no boxes)" if value is None else f"[bold]{value:.3f}[/]"
-
-
 def _verdict(run: Run) -> str:
     """Say what the curves show so far: whether training ended before or after its best epoch."""
     epochs = run.epochs()
@@ -293,19 +276,3 @@ def _run_row(run: Run) -> dict[str, Any]:
         "epochs": state.get("epochs", 0),
         "started": state.get("started", ""),
     }
-
-
-def print_evaluation(console: Console, metrics: dict[str, Any]) -> None:
-    """Print one split's figures with a row per class."""
-    table = Table("class", "pictures", "boxes", "AP50", "AP50-95", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in metrics["per_class"]:
-        scores = ["-" if row[key] is None else f"{row[key]:.3f}" for key in ("ap50", "ap50_95")]
-        table.add_row(escape(row["name"]), str(row["images"]), str(row["boxes"]), *scores)
-    console.print(f"[bold]{metrics['split']}[/]  {evaluation_words(metrics)}", highlight=False)
-    console.print(table)
-    settings = ", ".join(f"{key} {value}" for key, value in metrics["settings"].items())
-    console.print(
-        f"[dim]{metrics['definition']}; {settings}; {metrics['ms_per_image']} ms per picture[/]", highlight=False
-    )

@@ -1,28 +1,25 @@
 """The verbs as functions: what the command line calls and what Python programs use.
 
-Each puts the layers together that one verb needs: train, then evaluate, then report.
+Each puts the layers together that one verb needs: train, then evaluate, then report. Those that judge what was trained
+stand in `evaluation_verbs`.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import Config, config_from_dict, load_config, require_data
-from .errors import RunError, TuneUpError, UsageError
+from .config import Configurable, load_config, settle
+from .errors import RunError, TuneUpError
 from .findings import Finding
-from .runs import Run, list_runs, now, write_atomic
+from .runs import Run, list_runs
 from .training.watcher import Watcher
 
 if TYPE_CHECKING:
-    from .evaluation.evaluate import Evaluation
     from .training.preflight import Preflight
     from .training.proof import ProofResult
     from .training.replay import Culprit
-
-Configurable = Config | Mapping[str, Any] | Path | str | None
 
 
 def train(config: Configurable = None, *, overrides: Sequence[str] = (), watchers: Sequence[Watcher] = ()) -> Run:
@@ -38,7 +35,7 @@ def train(config: Configurable = None, *, overrides: Sequence[str] = (), watcher
     """
     from .training import session
 
-    settled = _config(config, overrides)
+    settled = settle(config, overrides)
     report_watcher = ReportWatcher(settled.report.every)
     try:
         run = session.train(settled, watchers=[*watchers, report_watcher])
@@ -69,37 +66,6 @@ def resume(run: Run | Path | str, *, watchers: Sequence[Watcher] = ()) -> Run:
     return _finish(found)
 
 
-def evaluate(subject: Run | Path | str, *, config: Configurable = None, overrides: Sequence[str] = ()) -> Evaluation:
-    """Evaluate a run, or a checkpoint (.pt) on the data that the configuration names.
-
-    For a run the run's own configuration is the base, for a checkpoint `config`; overrides such as `eval.split=val` lie
-    on top. A checkpoint's result goes into a run folder of its own.
-
-    Raises:
-        RunError: there is no such run or it has no weights yet.
-        ConfigError, DataError, ModelError: with a message that says what to do.
-    """
-    from .evaluation.evaluate import evaluate_checkpoint, evaluate_run
-
-    path = subject.path if isinstance(subject, Run) else Path(subject)
-    if path.suffix == ".pt":
-        settled = _config(config, overrides)
-        run = _run_for_checkpoint(path, settled)
-        try:
-            evaluation = evaluate_checkpoint(path, run, settled)
-        except BaseException:
-            shutil.rmtree(run.path, ignore_errors=True)  # made a moment ago; a folder without a result helps nobody
-            raise
-        run.update_state(seconds=evaluation.metrics["seconds"])
-    else:
-        if config is not None:
-            raise UsageError("a run is evaluated with its own configuration; change single keys with key=value")
-        run = Run.open(path)
-        evaluation = evaluate_run(run, _evaluation_config(run, overrides))
-    report(run)
-    return evaluation
-
-
 def doctor(config: Configurable = None, *, overrides: Sequence[str] = ()) -> Preflight:
     """Check a training before it begins: memory, first step, learning rate, whether it can learn, backpropagation.
 
@@ -112,7 +78,7 @@ def doctor(config: Configurable = None, *, overrides: Sequence[str] = ()) -> Pre
     """
     from .training import session
 
-    return session.check(_config(config, overrides))
+    return session.check(settle(config, overrides))
 
 
 def diagnose(run: Run | Path | str) -> list[Finding]:
@@ -161,7 +127,7 @@ def prove_backprop(model: str = "yolo26n.yaml", *, config: Configurable = None) 
     from .training.trial import bare_model
 
     path = Run.open(model).weights("best") if Path(model).is_dir() else None
-    path = path or resolve_model(model, _config(config, ()).model.weights)
+    path = path or resolve_model(model, settle(config, ()).model.weights)
     return prove(bare_model(path))
 
 
@@ -222,39 +188,6 @@ class ReportWatcher(Watcher):
             report(self.run)
 
 
-def _config(config: Configurable, overrides: Sequence[str]) -> Config:
-    if isinstance(config, Config):
-        return config_from_dict(config.to_dict(), overrides) if overrides else config
-    if isinstance(config, Mapping):
-        return config_from_dict(config, overrides)
-    return load_config(Path(config) if config is not None else None, overrides)
-
-
-# What may differ between a training and its evaluation; everything else belongs to the training.
-_EVALUATION_KEYS = ("eval.", "report.", "train.imgsz", "train.device")
-
-
-def _evaluation_config(run: Run, overrides: Sequence[str]) -> Config:
-    """Return the run's configuration with overrides that concern the evaluation alone."""
-    base = load_config(run.path / "config.yaml")
-    settled = load_config(run.path / "config.yaml", overrides)
-    before, after = _flat(base.to_dict()), _flat(settled.to_dict())
-    foreign = [key for key in after if after[key] != before[key] and not key.startswith(_EVALUATION_KEYS)]
-    if foreign:
-        raise UsageError(
-            f"{', '.join(foreign)}: a run is evaluated on the data it was trained with; only eval.*, imgsz and "
-            f"device can change. For other data: tuneup eval {run.weights('best')} data=FOLDER"
-        )
-    return settled
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def _finish(run: Run) -> Run:
     """Evaluate what was trained, once, and write the last report."""
     if run.weights("best").is_file():
@@ -262,20 +195,4 @@ def _finish(run: Run) -> Run:
 
         evaluate_run(run, load_config(run.path / "config.yaml"))
     report(run)
-    return run
-
-
-def _run_for_checkpoint(weights: Path, config: Config) -> Run:
-    """Make a run folder that holds the data and nothing else."""
-    from .data.intake import read_dataset
-    from .model_source import load_weights
-
-    load_weights(weights)
-    intake = read_dataset(require_data(config), format=config.data.format)  # as it is: nothing is taken for val here
-    dataset, findings = intake.dataset, intake.findings
-    run = Run.create(config.runs, config.name or f"eval-{weights.stem}")
-    run.save_dataset(dataset)
-    run.add_findings(findings)
-    run.update_state(state="evaluated", reason=f"checkpoint {weights.absolute()}", started=now())
-    write_atomic(run.path / "config.yaml", config.to_yaml())
     return run

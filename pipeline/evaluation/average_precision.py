@@ -1,107 +1,170 @@
-"""COCO's average precision, computed by pycocotools.
+"""COCO's average precision and recall, read off the match table.
 
-Definition: https://cocodataset.org/#detection-eval. At most 100 detections per picture and class, 101 recall points,
-IoU 0.50 to 0.95 in steps of 0.05. Ultralytics' own number differs: it interpolates in another way (a perfect detector
-scores 0.995), takes 300 detections per picture over all classes, and knows no crowds.
+Definition: https://cocodataset.org/#detection-eval, as pycocotools 2.0.11 computes it (`accumulate`): the mean over 101
+recall levels of the best precision at that recall or beyond. One difference: pycocotools adds 2e-16 to a denominator,
+so that its perfect detector scores a hair below 1; here it scores 1.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from numpy.typing import NDArray
 
-from ..data.dataset import Dataset
-from ..errors import DataError
+from .candidates import consecutive
+from .matching import MatchTable
+from .outcomes import Outcomes
 
-_STATS = ("map50_95", "map50", "map75", "map_small", "map_medium", "map_large", "ar1", "ar10", "ar100")
+RECALLS = np.linspace(0.0, 1.0, 101)  # as pycocotools makes them: 57 * 0.01 is a little more than 57 / 100
+RECALL_LIMITS = (1, 10)  # COCO's AR1 and AR10; the third is the table's own limit
 
 
-def coco_metrics(dataset: Dataset, detections: pl.DataFrame) -> dict[str, Any]:
-    """Return COCO's figures for one set of pictures, overall and per class.
+@dataclass(frozen=True)
+class Scores:
+    """Average precision and recall of every size range, threshold and class; nan where no box counts.
 
     Args:
-        dataset: ground truth; all its pictures count.
-        detections: columns `image_id, class_id, score, x1, y1, x2, y2`, corners in pixels.
-
-    Returns:
-        `map50_95`, `map50`, `map75`, `map_small`, `map_medium`, `map_large`, `ar1`, `ar10`, `ar100` (None where there
-        is no ground truth of that kind) and `per_class`: name, images, boxes, ap50_95, ap50.
-
-    Raises:
-        DataError: a score or corner is no number, or a detection belongs to no picture of the dataset.
+        precision: [A, T, K] average precision at the table's limit.
+        recall: [A, T, K] recall at the table's limit.
+        recall_at: [2, T, K] recall over all sizes with 1 and with 10 detections per picture and class.
+        boxes: [A, K] number of boxes that count.
     """
-    _check(dataset, detections)
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = _coco(dataset, dataset.boxes.with_columns(score=pl.lit(1.0)))
-        found = _coco(dataset, detections.with_columns(crowd=pl.lit(False)))
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    metrics: dict[str, Any] = {name: _number(value) for name, value in zip(_STATS, evaluation.stats, strict=False)}
-    precision = evaluation.eval["precision"]  # [iou, recall, class, area, detections]
-    metrics["per_class"] = [
-        _per_class(dataset, index, precision[:, :, index, 0, -1]) for index in range(len(dataset.names))
-    ]
-    return metrics
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    recall_at: NDArray[np.float64]
+    boxes: NDArray[np.int64]
 
 
-def _check(dataset: Dataset, detections: pl.DataFrame) -> None:
-    numbers = detections.select("score", "x1", "y1", "x2", "y2")
-    if not numbers.is_empty() and not np.isfinite(numbers.to_numpy()).all():
-        raise DataError("a detection has a score or corner that is no number; the weights are damaged, train again")
-    strange = detections.join(dataset.images.select("image_id"), on="image_id", how="anti").height
-    if strange:
-        raise DataError(f"{strange} detections belong to no picture of the evaluated split")
+def scores(table: MatchTable) -> Scores:
+    """Return average precision and recall for every size range, threshold and class of a match table."""
+    classes, thresholds = len(table.truth.names), len(table.thresholds)
+    boxes = np.stack(
+        [np.bincount(table.truth.class_id[~ignored], minlength=classes) for ignored in table.ignored_truth]
+    )
+    some = np.where(boxes > 0, 1.0, np.nan)  # [A, K]
+    hits = [_Hits.of(table, a, table.class_id) for a in range(len(table.ranges))]
+    precision = [_interpolated(part, count, thresholds) for part, count in zip(hits, boxes, strict=True)]
+    found = [part.per_class(thresholds, classes) for part in hits]
+    rank = table.rank[hits[0].place]
+    found_at = [hits[0].only(rank < limit).per_class(thresholds, classes) for limit in RECALL_LIMITS]
+    return Scores(
+        precision=np.stack(precision) * some[:, None],
+        recall=np.stack(found) / (boxes * some)[:, None],
+        recall_at=np.stack(found_at) / (boxes * some)[0],
+        boxes=boxes,
+    )
 
 
-def _coco(dataset: Dataset, boxes: pl.DataFrame) -> COCO:
-    """Return tables as pycocotools wants them; its ids start at 1, because it takes a match with id 0 for none."""
-    annotations = []
-    columns = boxes.select("image_id", "class_id", "x1", "y1", "x2", "y2", "crowd", "score")
-    for number, (image_id, class_id, x1, y1, x2, y2, crowd, score) in enumerate(columns.iter_rows(), start=1):
-        annotations.append(
-            {
-                "id": number,
-                "image_id": image_id,
-                "category_id": class_id + 1,
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": (x2 - x1) * (y2 - y1),
-                "iscrowd": int(crowd),
-                "score": score,
-            }
-        )
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": image_id} for image_id in dataset.images["image_id"]],
-        "annotations": annotations,
-        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(dataset.names)],
-    }
-    coco.createIndex()
-    return coco
+@dataclass(frozen=True)
+class _Hits:
+    """True positives of one size range by threshold, class and falling score.
 
-
-def _per_class(dataset: Dataset, index: int, precision: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return one row of the table; `precision` is [iou, recall], -1 where the class has no ground truth."""
-    boxes = dataset.boxes.filter((pl.col("class_id") == index) & ~pl.col("crowd"))
-    return {
-        "name": dataset.names[index],
-        "images": boxes["image_id"].n_unique(),
-        "boxes": boxes.height,
-        "ap50_95": _number(precision.mean()),
-        "ap50": _number(precision[0].mean()),
-    }
-
-
-def _number(value: float) -> float | None:
-    """Return None for pycocotools' -1, which means that there was nothing to measure.
-
-    It divides by a count plus 2e-16, so that a perfect score would be a hair below 1; the rounding takes that away.
+    Args:
+        class_id: [h]
+        segment: [h] number of the threshold times K, plus the class.
+        place: [h] in COCO's order.
+        seen: [h] detections of the class that counted up to this one, itself included.
     """
-    return None if value < 0 else round(float(value), 12)
+
+    class_id: NDArray[np.int64]
+    segment: NDArray[np.int64]
+    place: NDArray[np.int64]
+    seen: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: MatchTable, a: int, class_id: NDArray[np.int32]) -> _Hits:
+        """Read the hits in the size range `a` off the table; `class_id` is the table's."""
+        flat = np.flatnonzero(table.found[a] >= 0)
+        t, finder = np.divmod(flat, max(len(table.finders), 1))
+        place = table.finders.take(finder)
+        counts = ~table.ignored_truth[a].take(table.found[a].ravel().take(flat))
+        classes = class_id.take(place).astype(np.int64)
+        segment = t * len(table.truth.names) + classes
+        # A detection that found nothing counts if its own size lies in the range; for one that did its box decides.
+        inside = np.cumsum(table.inside[a])
+        change = counts.astype(np.int64) - table.inside[a].take(place)
+        changes = np.cumsum(change)
+        before_class = np.append(0, inside)[np.searchsorted(class_id, np.arange(len(table.truth.names)))]
+        first = np.flatnonzero(np.diff(segment, prepend=-1))
+        before = (changes - change)[first].repeat(np.diff(np.append(first, len(segment))))
+        seen = inside.take(place) - before_class.take(classes) + changes - before
+        hit = np.flatnonzero(counts)
+        return cls(classes.take(hit), segment.take(hit), place.take(hit), seen.take(hit))
+
+    def only(self, keep: NDArray[np.bool_]) -> _Hits:
+        """Return some of the hits."""
+        return _Hits(self.class_id[keep], self.segment[keep], self.place[keep], self.seen[keep])
+
+    def per_class(self, thresholds: int, classes: int) -> NDArray[np.int64]:
+        """Return [T, K] their number."""
+        return np.bincount(self.segment, minlength=thresholds * classes).reshape(thresholds, classes)
+
+
+def _interpolated(hits: _Hits, boxes: NDArray[np.int64], thresholds: int) -> NDArray[np.float64]:
+    """Return [T, K] average precision from the hits of one size range and the number of boxes of each class."""
+    number = np.bincount(hits.segment, minlength=thresholds * len(boxes))
+    end = np.cumsum(number)
+    rank = np.arange(len(hits.segment)) - np.repeat(end - number, number)
+    best = (rank + 1) / hits.seen
+    for first, last in zip((end - number).tolist(), end.tolist(), strict=True):
+        backwards = best[first:last][::-1]
+        np.maximum.accumulate(backwards, out=backwards)
+    found = consecutive(np.ones_like(boxes), boxes)  # 1, 2, ... up to the number of boxes, class by class
+    levels = recall_levels(found / np.repeat(boxes, boxes))
+    gained = np.where(found == 1, levels, np.diff(levels, prepend=0))
+    area = best * gained.take(rank + (np.cumsum(boxes) - boxes).take(hits.class_id))
+    return np.bincount(hits.segment, area, len(number)).reshape(thresholds, -1) / len(RECALLS)
+
+
+def recall_levels(recall: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return how many of the 101 recall levels are reached, the level 0 included."""
+    return np.searchsorted(RECALLS, recall, side="right")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall of one class at one IoU threshold as the score falls.
+
+    Args:
+        score: [n] scores of the detections that count, falling.
+        precision: [n] with all detections down to this score.
+        recall: [n] likewise.
+        interpolated: [101] COCO's best precision at each recall level of `RECALLS` or beyond.
+    """
+
+    score: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    interpolated: NDArray[np.float64]
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """[n] harmonic mean of precision and recall."""
+        total = self.precision + self.recall
+        return np.asarray(np.divide(2 * self.precision * self.recall, total, out=np.zeros_like(total), where=total > 0))
+
+
+def curves(outcomes: Outcomes) -> list[Curve | None]:
+    """Return a class's curve for each class, None for one without boxes."""
+    boxes = np.bincount(outcomes.truth_class, minlength=outcomes.classes)
+    found: list[Curve | None] = []
+    for k, part in enumerate(outcomes.slices()):
+        keep = ~outcomes.ignored[part]
+        hits = np.cumsum(outcomes.hit[part][keep])
+        if not boxes[k]:
+            found.append(None)
+            continue
+        precision = hits / np.arange(1, len(hits) + 1)
+        recall = hits / boxes[k]
+        best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+        at_level = best[np.searchsorted(recall, RECALLS, side="left")]
+        found.append(Curve(outcomes.score[part][keep], precision, recall, at_level))
+    return found
+
+
+def mean(values: NDArray[np.float64]) -> float | None:
+    """Return the mean of what could be measured, None where nothing could."""
+    measured = values[~np.isnan(values)]
+    return float(measured.mean()) if measured.size else None

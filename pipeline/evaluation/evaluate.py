@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 from ..config import Config
 from ..data.dataset import Dataset
 from ..errors import RunError
+from ..findings import Finding
 from ..leash import tighten
 from ..runs import Run, now
-from .average_precision import coco_metrics
+from . import split_guard
+from .analysis import analyse, grouping
 from .predict import PredictSettings, predict_dataset
+from .split_guard import weights_digest
+from .tables import Detections, Truth
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Evaluation:
 
     run: Run
     metrics: dict[str, Any]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def split(self) -> str:
@@ -59,8 +65,10 @@ def evaluate_run(run: Run, config: Config, *, which: str = "best") -> Evaluation
         raise RunError(f"{run.path}: no weights/{which}.pt yet; the first epoch was not completed")
     dataset = run.dataset()
     split = choose_split(dataset, config.eval.split)
-    chosen = {"chose_checkpoint": which == "best" and split == "val", "trained_on": split == "train"}
-    return _evaluate(run, weights, dataset.split(split), config, {"split": split, **chosen})
+    chose = which == "best" and split == "val"
+    about = {"split": split, "chose_checkpoint": chose, "trained_on": split == "train"}
+    about["optimism"] = split_guard.optimism(run.epochs()) if chose else None
+    return _evaluate(run, weights, dataset.split(split), config, about)
 
 
 def evaluate_checkpoint(weights: Path, run: Run, config: Config) -> Evaluation:
@@ -72,7 +80,7 @@ def evaluate_checkpoint(weights: Path, run: Run, config: Config) -> Evaluation:
     """
     dataset = run.dataset()
     split = choose_split(dataset, config.eval.split)
-    unknown = {"chose_checkpoint": None, "trained_on": None}
+    unknown = {"chose_checkpoint": None, "trained_on": None, "optimism": None}
     return _evaluate(run, weights, dataset.split(split), config, {"split": split, **unknown})
 
 
@@ -83,9 +91,23 @@ def choose_split(dataset: Dataset, wanted: str) -> str:
     return next((split for split in ("test", "val") if split in dataset.splits), "train")
 
 
-def _evaluate(run: Run, weights: Path, dataset: Dataset, config: Config, about: dict[str, Any]) -> Evaluation:
-    tighten()
-    settings = PredictSettings(
+def is_evaluated(run: Run, split: str, config: Config) -> bool:
+    """Whether the run holds an evaluation of its present best weights on this split with these settings.
+
+    The folder of a checkpoint from elsewhere has no weights of its own; what was evaluated is all that it is.
+    """
+    metrics = run.evaluations().get(split, {})
+    weights = run.weights("best")
+    return (
+        metrics.get("settings") == _settings_record(predict_settings(config))
+        and (not weights.is_file() or metrics.get("weights") == weights_digest(weights))
+        and metrics.get("fingerprint") == run.dataset().split(split).fingerprint()
+    )
+
+
+def predict_settings(config: Config) -> PredictSettings:
+    """Return how a run predicts, from the sections `eval` and `train` of its configuration."""
+    return PredictSettings(
         imgsz=config.train.imgsz,
         conf=config.eval.conf,
         iou=config.eval.iou,
@@ -93,19 +115,38 @@ def _evaluate(run: Run, weights: Path, dataset: Dataset, config: Config, about: 
         batch=config.eval.batch,
         device=str(config.train.device or ""),
     )
-    predictions = predict_dataset(weights, dataset, settings)
+
+
+def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dict[str, Any]) -> Evaluation:
+    tighten()
+    started = time.perf_counter()
+    split, fingerprint = about["split"], part.fingerprint()
+    findings = [*split_guard.changed_pictures(run, part), *split_guard.changed_labels(part, config)]
+    settings = predict_settings(config)
+    predictions = predict_dataset(weights, part, settings)
+    truth = Truth.of(part)
+    detections = Detections.of(truth, predictions.detections)
+    analysis = analyse(truth, detections, grouping(part), resamples=config.eval.resamples, limit=config.eval.limit)
+    digest = weights_digest(weights)
+    uses = split_guard.count_use(run, split, fingerprint, digest)
+    findings += split_guard.use_findings(split, uses, part.images.height, analysis.deviation)
     metrics = {
         **about,
-        "definition": "COCO, computed by pycocotools",
-        "images": dataset.images.height,
-        "boxes": dataset.boxes.height,
-        **coco_metrics(dataset, predictions.detections),
+        **analysis.metrics,
+        "uses": uses,
         "checkpoint": str(weights.absolute()),
-        "fingerprint": dataset.fingerprint(),
+        "weights": digest,
+        "fingerprint": fingerprint,
         "date": now(),
-        "seconds": round(predictions.seconds, 2),
+        "seconds": round(time.perf_counter() - started, 2),
         "ms_per_image": round(predictions.ms_per_image, 2),
-        "settings": {"imgsz": settings.imgsz, "conf": settings.conf, "iou": settings.iou, "max_det": settings.max_det},
+        "settings": _settings_record(settings),
     }
-    run.save_evaluation(about["split"], metrics, predictions.detections)
-    return Evaluation(run, metrics)
+    run.save_evaluation(split, metrics, {"detections": predictions.detections, **analysis.tables}, analysis.curves)
+    found = (*analysis.findings, *findings)
+    run.add_findings(found)
+    return Evaluation(run, metrics, found)
+
+
+def _settings_record(settings: PredictSettings) -> dict[str, Any]:
+    return {"imgsz": settings.imgsz, "conf": settings.conf, "iou": settings.iou, "max_det": settings.max_det}

@@ -139,12 +139,13 @@ def _sample(dataset: Dataset, row: dict[str, Any], boxes: pl.DataFrame, detectio
         height=size[1],
         picture=picture,
         problem=problem,
-        truth=tuple(_mark(box, dataset.names, scale, size, crowded) for box in boxes.iter_rows(named=True)),
-        found=tuple(_mark(box, dataset.names, scale, size, crowded) for box in detections.iter_rows(named=True)),
+        truth=tuple(mark_of(box, dataset.names, scale, size, crowded) for box in boxes.iter_rows(named=True)),
+        found=tuple(mark_of(box, dataset.names, scale, size, crowded) for box in detections.iter_rows(named=True)),
     )
 
 
-def _mark(box: dict[str, Any], names: Sequence[str], scale: float, size: tuple[float, float], crowded: bool) -> Mark:
+def mark_of(box: dict[str, Any], names: Sequence[str], scale: float, size: tuple[float, float], crowded: bool) -> Mark:
+    """Return a box of the picture as it is drawn at `scale` on a sample of `size`; `crowded` leaves out long labels."""
     x1, x2 = (min(max(box[k] * scale, 0.0), size[0]) for k in ("x1", "x2"))
     y1, y2 = (min(max(box[k] * scale, 0.0), size[1]) for k in ("y1", "y2"))
     name = name_of(names, box["class_id"])
@@ -192,10 +193,11 @@ def read_for_display(path: Path, longest: int) -> NDArray[np.uint8]:
     if scale < 1:
         size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return _to_8_bit(np.asarray(picture))
+    return to_8_bit(np.asarray(picture))
 
 
-def _to_8_bit(picture: NDArray[Any]) -> NDArray[np.uint8]:
+def to_8_bit(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a picture of any depth as uint8, stretched to its own darkest and brightest value unless it is that."""
     if picture.dtype == np.uint8:
         return np.asarray(picture, np.uint8)
     values = np.nan_to_num(picture.astype(np.float64), posinf=0.0, neginf=0.0)

@@ -32,6 +32,7 @@ def verdict(evaluations: Mapping[str, Mapping[str, Any]], epochs: pl.DataFrame) 
         return {
             "value": precision(metrics["map50_95"]),
             "where": f"on the {SPLIT_WORDS.get(split, split)} split",
+            "range": interval_words(_interval(metrics, "map50_95")),
             "detail": f"{_size(metrics)}, mAP50 {precision(metrics.get('map50'))}",
             "others": [_other(split, metrics) for split, metrics in measured[1:]],
             **_standing(split, metrics),
@@ -43,6 +44,7 @@ def verdict(evaluations: Mapping[str, Mapping[str, Any]], epochs: pl.DataFrame) 
     return {
         "value": precision(row["val_map50_95"]),
         "where": "on the validation split",
+        "range": "",
         "detail": f"mAP50 {precision(row.get('val_map50'))}, measured during training in epoch {row['epoch'] + 1}",
         "others": [],
         **_standing("val", {"chose_checkpoint": True}),
@@ -54,6 +56,15 @@ def _other(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"value": precision(metrics["map50_95"]), "where": f"{SPLIT_WORDS.get(split, split)} split", **standing}
 
 
+def _interval(metrics: Mapping[str, Any], name: str) -> Mapping[str, float] | None:
+    return (metrics.get("intervals") or {}).get(name)
+
+
+def interval_words(interval: Mapping[str, float] | None) -> str:
+    """Return the bounds of an interval, empty where there is none."""
+    return f"{precision(interval['low'])} to {precision(interval['high'])}" if interval else ""
+
+
 def _standing(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return how far a split's number can be trusted for pictures that nobody has seen."""
     chose = metrics.get("chose_checkpoint")
@@ -63,7 +74,10 @@ def _standing(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         label = "origin unknown"
     else:
         label = "chose the checkpoint" if chose else _HELD_OUT
-    return {"label": label, "held_out": label == _HELD_OUT, "note": _NOTES[label].format(SPLIT_WORDS.get(split, split))}
+    optimism = metrics.get("optimism")
+    by = f" By how much: about {100 * optimism['map50_95']:.1f} points." if optimism and chose else ""
+    note = _NOTES[label].format(SPLIT_WORDS.get(split, split)) + by
+    return {"label": label, "held_out": label == _HELD_OUT, "note": note}
 
 
 def evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +95,7 @@ def evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         "map_large": "large objects",
     }
     scores = {label: metrics.get(key) for key, label in labels.items()}
+    ranges = {label: interval_words(_interval(metrics, key)) for key, label in labels.items()}
     speed = metrics.get("ms_per_image")
     about = [
         str(metrics.get("definition") or ""),
@@ -91,7 +106,7 @@ def evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": f"{SPLIT_WORDS.get(split, split).capitalize()} split",
         "size": _size(metrics),
-        "scores": [(label, precision(value)) for label, value in scores.items()],
+        "scores": [(label, precision(value), ranges[label]) for label, value in scores.items()],
         "classes": [
             {
                 "name": str(row.get("name", "")),
@@ -100,13 +115,24 @@ def evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
                 "ap": precision(row.get("ap50_95")),
                 "ap50": precision(row.get("ap50")),
                 "percent": round(100 * (row.get("ap50_95") or 0.0), 1),
+                "range": interval_words(row.get("ap50_95_interval")),
+                "few": bool(row.get("note")),
             }
             for row in classes
         ],
         "about": ", ".join(text for text in about if text),
+        "drawn": _drawn(metrics.get("resampling")),
         "gaps": any(value is None for value in (*scores.values(), *(row.get("ap50_95") for row in classes))),
         **_standing(split, metrics),
     }
+
+
+def _drawn(resampling: Mapping[str, Any] | None) -> str:
+    """Say what the intervals rest on."""
+    if not resampling:
+        return ""
+    drawn = count(resampling["units"], resampling["unit"])
+    return f"Grey: 95 % intervals, from {resampling['resamples']:,} resamples of {drawn}."
 
 
 def _size(metrics: Mapping[str, Any]) -> str:

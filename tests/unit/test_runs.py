@@ -352,7 +352,7 @@ def test_a_spoilt_dataset_is_a_run_error(tmp_path: Path, spoil: str, content: by
 def test_an_evaluation_comes_back_whole(tmp_path: Path) -> None:
     run = Run(tmp_path)
     found = pl.DataFrame([(3, 1, 0.75, 1.0, 2.0, 3.0, 4.0)], schema=DETECTIONS_SCHEMA, orient="row")
-    folder = run.save_evaluation("val", {"map50": 0.5, "map75": math.nan}, found)
+    folder = run.save_evaluation("val", {"map50": 0.5, "map75": math.nan}, {"detections": found})
     assert folder == tmp_path / "eval" / "val"
     assert run.evaluations() == {"val": {"map50": 0.5, "map75": None}}
     assert run.detections("val").equals(found)
@@ -385,7 +385,7 @@ def test_a_spoilt_record_is_named(tmp_path: Path, file: str, read: Callable[[Run
 def test_what_json_prints_of_a_run_is_json(tmp_path: Path) -> None:
     run = _run(tmp_path)
     run.add_findings([Finding("a.one", "info", "1", {"share": math.nan})])
-    run.save_evaluation("val", {"map50": 0.5}, pl.DataFrame(schema=DETECTIONS_SCHEMA))
+    run.save_evaluation("val", {"map50": 0.5}, {"detections": pl.DataFrame(schema=DETECTIONS_SCHEMA)})
     document = json.loads(json.dumps(run.to_dict(), allow_nan=False))
     assert document["name"] == "steel"
     assert document["evaluations"]["val"]["map50"] == 0.5

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipeline.evaluation_terminal import evaluation_words
 from pipeline.findings import Finding
 from pipeline.reporting.wording import duration
 from pipeline.runs import Run, list_runs, write_atomic
-from pipeline.terminal import TrainingView, evaluation_words, print_culprit, print_runs, run_row, summary_rows
+from pipeline.terminal import TrainingView, print_culprit, print_runs, run_row, summary_rows
 
 EPOCH: dict[str, Any] = {
     "epoch": 0,
@@ -133,7 +134,7 @@ def test_a_terminal_gets_a_bar_as_well(run: Run) -> None:
 
 
 def test_the_summary_says_what_to_type_next(run: Run) -> None:
-    run.save_evaluation("test", METRICS, run.detections("test"))
+    run.save_evaluation("test", METRICS, {"detections": run.detections("test")})
     run.add_findings([Finding("labels.outside", "warning", "3 boxes lie outside")])
     rows = dict(summary_rows(run))
     assert rows["Run"] == "demo: complete, 1 of 2 epochs in 1 min 15 s"

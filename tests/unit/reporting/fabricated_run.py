@@ -222,7 +222,7 @@ def evaluate(run: Run, split: str, chose_checkpoint: bool, without_boxes: Sequen
         "ms_per_image": 21.3,
         "settings": {"conf": 0.001, "iou": 0.7, "max_det": 300, "imgsz": 640},
     }
-    run.save_evaluation(split, metrics, detections_of(part))
+    run.save_evaluation(split, metrics, {"detections": detections_of(part)})
 
 
 def empty_run(path: Path, state: str = "running", **fields: Any) -> Run:

@@ -1,0 +1,130 @@
+"""Everything that is read off one match table: figures with intervals, errors, the inspector's and the grower's view.
+
+No network and no pictures are needed here, so that another detector's COCO files are analysed by the same path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..data.dataset import Dataset
+from ..findings import Finding
+from .error_costs import error_costs
+from .error_types import ErrorTable, classify, confusions
+from .inspection import froc, rejection_curve
+from .intervals import image_weights
+from .matching import LIMIT, MatchTable, match
+from .metrics import RANGES, measure, precision_recall
+from .reconciliation import MAX_DET, reconcile
+from .tables import Detections, Truth
+
+SCHEMA = "tuneup.metrics/1"  # changes when a figure changes its name or meaning; docs/metrics.md
+DEFINITION = "COCO"
+SEED = 0  # of the resamples: the same data and detections always have the same intervals
+# With fewer groups their bootstrap is too narrow to trust (docs/benchmarks/coverage.md); then pictures are drawn.
+FEWEST_GROUPS = 10
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What is drawn in a resample: pictures, or groups of pictures that belong together.
+
+    Args:
+        unit: picture or group.
+        units: how many there are.
+        number: [I] the group of each picture in the order of its id; None when pictures are drawn.
+    """
+
+    unit: str
+    units: int
+    number: NDArray[np.int32] | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What came out.
+
+    Args:
+        table: the match table that everything was read off.
+        weights: [R, I] the resamples of its pictures.
+        groups: what they drew.
+        errors: wrong detections and missed boxes by type.
+        metrics: the figures, as they stand in `metrics.json`.
+        curves: what only the figures of the report need, `curves.json`.
+        tables: errors and the like, each a parquet file of its name.
+        findings: what a person should know.
+    """
+
+    table: MatchTable
+    weights: NDArray[np.int32]
+    groups: Grouping
+    errors: ErrorTable
+    metrics: dict[str, Any]
+    curves: dict[str, Any]
+    tables: dict[str, pl.DataFrame]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of mAP50-95 over samples of pictures; None without ground truth."""
+        interval = self.metrics["intervals"]["map50_95"]
+        return None if interval is None else (interval["high"] - interval["low"]) / (2 * NormalDist().inv_cdf(0.975))
+
+
+def grouping(part: Dataset) -> Grouping:
+    """Return what to draw for a split: whole groups where there are enough of them."""
+    images = part.images.sort("image_id")
+    keys = images.select(pl.coalesce("group", "path"))["group"]
+    groups = keys.n_unique()
+    if images["group"].is_null().all() or groups < FEWEST_GROUPS:
+        return Grouping("picture", images.height, None)
+    return Grouping("group", groups, keys.rank("dense").to_numpy().astype(np.int32))
+
+
+def analyse(
+    truth: Truth,
+    detections: Detections,
+    groups: Grouping,
+    *,
+    resamples: int,
+    limit: int = LIMIT,
+    max_det: int = MAX_DET,
+) -> Analysis:
+    """Match detections with ground truth and read everything off the table.
+
+    Args:
+        truth: I pictures and their boxes.
+        detections: of the same pictures.
+        groups: what a resample draws.
+        resamples: R, how many.
+        limit: detections per picture and class.
+        max_det: detections per picture that Ultralytics would look at.
+    """
+    table = match(truth, detections, limit=limit, ranges=RANGES)
+    weights = image_weights(len(truth.image_ids), resamples, groups=groups.number, seed=SEED)
+    errors = classify(table)
+    metrics: dict[str, Any] = {
+        "schema": SCHEMA,
+        "definition": DEFINITION,
+        "images": len(truth.image_ids),
+        "boxes": int((~truth.ignored).sum()),
+        "ignored_boxes": int(truth.ignored.sum()),
+        "detections": len(detections.score),
+        "resampling": {"unit": groups.unit, "units": groups.units, "resamples": resamples, "seed": SEED},
+        **measure(table, weights),
+        "errors": [cost.to_dict() for cost in error_costs(errors, weights)],
+        "confusions": confusions(errors).to_dicts(),
+        "ultralytics": {name: found.to_dict() for name, found in reconcile(table, max_det=max_det).items()},
+    }
+    curves = {
+        "precision_recall": precision_recall(table),
+        "rejection": rejection_curve(table, weights, groups.number).to_dict(),
+        "froc": froc(table, weights, groups.number).to_dict(),
+    }
+    return Analysis(table, weights, groups, errors, metrics, curves, {"errors": errors.to_frame()})

@@ -1,0 +1,162 @@
+"""How far a split's figure can be trusted: did it choose the weights, how often was it used, has the data changed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..config import Config
+from ..data.dataset import Dataset
+from ..data.digests import picture_digests
+from ..data.intake import read_dataset
+from ..errors import TuneUpError
+from ..findings import Finding
+from ..records import append_lines, now, read_lines
+from ..runs import Run
+
+USES = "split-uses.jsonl"  # beside the run folders: what one run cannot know, what all of them did with a split
+_NEIGHBOURS = 3  # epochs on each side of the best one that tell what it would have scored without luck
+# From this many different weights on, the best of them owes half of its lead to chance or more (see `selection_bonus`).
+_MANY_WEIGHTS = 5
+
+
+def optimism(epochs: pl.DataFrame) -> dict[str, float] | None:
+    """Estimate by how much the split that chose the weights flatters them; None where too few epochs tell.
+
+    The chosen epoch is compared with a straight line through its neighbours, `_NEIGHBOURS` on each side, itself left
+    out: what it stands above them is chance, because learning is smooth from one epoch to the next. Neighbours share
+    weights (EMA), so their chance is alike in part, and the estimate is rather too low.
+
+    Returns:
+        `map50_95`, the estimate, 0 or more; `epochs`, how many could have been chosen.
+    """
+    if epochs.is_empty() or "val_map50_95" not in epochs.columns:
+        return None
+    scores = epochs["val_map50_95"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    chosen = epochs["best"].arg_true()
+    if not len(chosen):
+        return None
+    best = int(chosen[-1])
+    first = max(0, best - _NEIGHBOURS)
+    others = np.array([e for e in range(first, min(len(scores), best + _NEIGHBOURS + 1)) if e != best])
+    others = others[np.isfinite(scores[others])] if len(others) else others
+    if len(others) < _NEIGHBOURS or not np.isfinite(scores[best]):
+        return None
+    line = np.polyfit(others - best, scores[others], 1)
+    return {"map50_95": max(0.0, float(scores[best] - line[1])), "epochs": float(len(scores))}
+
+
+def selection_bonus(candidates: int) -> float:
+    """Return by how many standard deviations the best of so many equal ones lies above their mean, by chance alone.
+
+    Source: Blom, Statistical Estimates and Transformed Beta-Variables (1958).
+    """
+    return NormalDist().inv_cdf((candidates - 0.375) / (candidates + 0.25)) if candidates > 1 else 0.0
+
+
+def weights_digest(weights: Path) -> str:
+    """Return what tells one checkpoint from another: half of the SHA-256 of the file."""
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:32]
+
+
+def count_use(run: Run, split: str, fingerprint: str, weights: str) -> dict[str, int]:
+    """Write down that a split judged some weights, and return how often that happened so far.
+
+    The list lies beside the run folders, because the question is what all runs did with the same pictures.
+
+    Returns:
+        `times` in all, `weights` different ones, `times_of_run`.
+
+    Raises:
+        RunError: the list is damaged or cannot be written.
+    """
+    place = run.path.parent / USES
+    use = {"date": now(), "run": run.name, "split": split, "fingerprint": fingerprint, "weights": weights}
+    append_lines(place, [use])
+    same = [record for record in read_lines(place) if record["fingerprint"] == fingerprint]
+    return {
+        "times": len(same),
+        "weights": len({record["weights"] for record in same}),
+        "times_of_run": sum(record["run"] == run.name for record in same),
+    }
+
+
+def use_findings(split: str, uses: dict[str, int], images: int, deviation: float | None) -> list[Finding]:
+    """Return a finding when a split has judged so many weights that the best of them flatters.
+
+    Args:
+        split: its name.
+        uses: from `count_use`.
+        images: number of its pictures.
+        deviation: standard deviation of mAP50-95 from the bootstrap, if it could be measured.
+    """
+    if uses["weights"] < _MANY_WEIGHTS:
+        return []
+    bonus = "" if deviation is None else f", by up to {100 * selection_bonus(uses['weights']) * deviation:.1f} points"
+    message = (
+        f"the {images} pictures of '{split}' have judged {uses['weights']} different weights; "
+        f"the best of them looks better than it is{bonus}"
+    )
+    advice = "choose between models on val, and use test for the last one alone; or label new pictures for test"
+    return [Finding("evaluation.split_used_often", "warning", message, dict(uses), advice)]
+
+
+def changed_pictures(run: Run, part: Dataset) -> list[Finding]:
+    """Return a finding when pictures are not the files that they were when the run kept its data."""
+    known = run.picture_digests()
+    if known.is_empty():
+        return []
+    now_there = part.images.select("path").with_columns(
+        now=pl.Series(picture_digests([part.picture_path(path) for path in part.images["path"]]), dtype=pl.String)
+    )
+    changed = now_there.join(known, on="path").filter(pl.col("now") != pl.col("digest"))["path"].to_list()
+    if not changed:
+        return []
+    message = f"{len(changed)} of {part.images.height} pictures have changed since the run was started"
+    evidence = {"pictures": changed[:10], "count": len(changed)}
+    advice = "a figure on them is not comparable with earlier ones; restore the pictures, or train and evaluate anew"
+    return [Finding("evaluation.pictures_changed", "warning", message, evidence, advice)]
+
+
+def changed_labels(part: Dataset, config: Config) -> list[Finding]:
+    """Return a finding when the labels on disk are not those that the run keeps, which are the ones evaluated."""
+    if config.data.path is None:
+        return []
+    try:
+        there = read_dataset(config.data.path, format=config.data.format).dataset
+    except TuneUpError as error:
+        message = "the labels on disk cannot be compared with those of the run, which were used"
+        reason = {"reason": str(error).splitlines()[0]}
+        return [Finding("evaluation.labels_unknown", "info", message, reason)]
+    changed = differing_labels(part, there)
+    if not changed:
+        return []
+    message = (
+        f"the labels of {len(changed)} of {part.images.height} pictures have changed on disk; the run's own were used"
+    )
+    evidence = {"pictures": changed[:10], "count": len(changed)}
+    advice = "to measure with the new labels: tuneup eval RUN/weights/best.pt data=FOLDER"
+    return [Finding("evaluation.labels_changed", "warning", message, evidence, advice)]
+
+
+def differing_labels(part: Dataset, there: Dataset) -> list[str]:
+    """Return the pictures of `part` whose boxes differ; pictures that are gone count as well."""
+    ours, theirs = (_boxes_by_path(dataset) for dataset in (part, there))
+    paths = set(there.images["path"])
+    return sorted(path for path in part.images["path"] if path not in paths or ours.get(path) != theirs.get(path))
+
+
+def _boxes_by_path(dataset: Dataset) -> dict[str, list[tuple[Any, ...]]]:
+    names = dict(enumerate(dataset.names))
+    rows = dataset.boxes.join(dataset.images.select("image_id", "path"), on="image_id")
+    columns = rows.select("path", "class_id", "x1", "y1", "x2", "y2", "crowd", "difficult")
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for path, class_id, *corners, crowd, difficult in columns.iter_rows():
+        box = (names[class_id], *(round(v, 3) for v in corners), crowd, difficult)
+        found.setdefault(path, []).append(box)
+    return {path: sorted(boxes) for path, boxes in found.items()}

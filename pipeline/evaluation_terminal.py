@@ -1,0 +1,123 @@
+"""What a person sees in the terminal of evaluations, comparisons and gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+VERDICT_STYLES = {
+    "better": "green",
+    "worse": "bold red",
+    "within noise": "yellow",
+    "too few boxes": "dim",
+    "not measured": "dim",
+}
+
+
+def evaluation_words(metrics: Mapping[str, Any]) -> str:
+    """Return one split's figures with their intervals, and how far they can be trusted."""
+    intervals = metrics.get("intervals") or {}
+    values = [
+        f"mAP50-95 {_score(metrics['map50_95'], intervals.get('map50_95'))}",
+        f"mAP50 {_score(metrics['map50'], intervals.get('map50'))}",
+    ]
+    size = f"on {metrics['images']} pictures, {metrics['boxes']} boxes"
+    return f"{'  '.join(values)}  {size}; {trust_words(metrics)}"
+
+
+def trust_words(metrics: Mapping[str, Any]) -> str:
+    """Return what the split had to do with the weights, and by how much that flatters."""
+    if metrics.get("trained_on"):
+        return "the network was trained on these pictures: no measure of quality"
+    if metrics["chose_checkpoint"]:
+        optimism = metrics.get("optimism")
+        about = f" by about {100 * optimism['map50_95']:.1f} points" if optimism else ""
+        return f"this split chose the weights, so the figure flatters{about}"
+    if metrics["chose_checkpoint"] is None:
+        return "whether these pictures chose or trained the weights is not known"
+    return "this split did not choose the weights"
+
+
+def _score(value: float | None, interval: Mapping[str, float] | None) -> str:
+    if value is None:
+        return "none (no boxes)"
+    return f"[bold]{value:.3f}[/]{_range(interval)}"
+
+
+def _range(interval: Mapping[str, float] | None) -> str:
+    # The bracket is escaped: rich would read it as a style.
+    return f" \\[{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
+
+
+def print_evaluation(console: Console, metrics: Mapping[str, Any]) -> None:
+    """Print one split's figures with a row per class, and what they rest on."""
+    table = Table("class", "pictures", "boxes", "AP50-95", "95 % interval", "AP50", "AP75", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in metrics["per_class"]:
+        scores = ["-" if row[key] is None else f"{row[key]:.3f}" for key in ("ap50_95", "ap50", "ap75")]
+        interval = _range(row["ap50_95_interval"]).strip() or "-"
+        table.add_row(escape(row["name"]), str(row["images"]), str(row["boxes"]), scores[0], interval, *scores[1:])
+    console.print(f"[bold]{metrics['split']}[/]  {evaluation_words(metrics)}", highlight=False, soft_wrap=True)
+    console.print(table)
+    for row in metrics["per_class"]:
+        if row["note"]:
+            console.print(f"  [yellow]few boxes[/] {escape(row['note'])}", highlight=False)
+    console.print(f"[dim]{escape(footing(metrics))}[/]", highlight=False, soft_wrap=True)
+
+
+def footing(metrics: Mapping[str, Any]) -> str:
+    """Return the definition, the settings and what was resampled, as one line."""
+    settings = ", ".join(
+        f"{key} {value}" for key, value in (metrics.get("settings") or {}).items() if value is not None
+    )
+    drawn = metrics["resampling"]
+    speed = f"{metrics['ms_per_image']} ms per picture" if metrics.get("ms_per_image") is not None else ""
+    parts = (
+        f"definition {metrics['definition']}",
+        settings,
+        speed,
+        f"95 % intervals from {drawn['resamples']} resamples of {drawn['units']} {drawn['unit']}s",
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
+    """Print how the second detector compares with the first, overall and by class."""
+    style = VERDICT_STYLES[comparison["verdict"]]
+    console.print(f"[{style}]{escape(comparison['words'])}[/]", highlight=False, soft_wrap=True)
+    table = Table(
+        "", "boxes", comparison["first"], comparison["second"], "difference, points", "95 % interval", "verdict",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    for row in (*comparison["overall"], *comparison["per_class"]):
+        table.add_row(*_comparison_cells(row))
+    console.print(table)
+    console.print(
+        f"[dim]paired bootstrap over {comparison['images']} pictures ({comparison['unit']}s drawn); a class is called "
+        "better or worse only beyond the bound of all classes together[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _comparison_cells(row: Mapping[str, Any]) -> list[str]:
+    values = ["-" if row[key] is None else f"{row[key]:.3f}" for key in ("first", "second")]
+    difference, style = row["difference"], VERDICT_STYLES[row["verdict"]]
+    cells = ["-", "-"]
+    if difference is not None:
+        low, high = 100 * difference["low"], 100 * difference["high"]
+        cells = [f"{100 * difference['value']:+.1f}", f"\\[{low:+.1f}, {high:+.1f}]"]
+    return [escape(row["name"]), str(row["boxes"]), *values, *cells, f"[{style}]{row['verdict']}[/]"]
+
+
+def print_gate(console: Console, gate: Mapping[str, Any]) -> None:
+    """Print whether the gate is open, and why."""
+    style = "green" if gate["passed"] else "bold red"
+    console.print(f"[{style}]{escape(gate['words'])}[/]", highlight=False, soft_wrap=True)
