@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.intake import read_dataset
     from .errors import ConfigError, DataError, ModelError, RunError, TrainingError, TuneUpError, UsageError
-    from .evaluation_verbs import compare, evaluate, gate
+    from .evaluation_verbs import compare, evaluate, gate, suspects
     from .findings import Finding
     from .runs import Run
     from .verbs import diagnose, doctor, make_demo, prove_backprop, replay, report, resume, train
@@ -51,6 +51,7 @@ _HOMES = {
     "replay": "verbs",
     "report": "verbs",
     "resume": "verbs",
+    "suspects": "evaluation_verbs",
     "train": "verbs",
 }
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "replay",
     "report",
     "resume",
+    "suspects",
     "train",
 ]
 

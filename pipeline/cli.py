@@ -66,6 +66,7 @@ def train(
 app.command("eval")(evaluation_commands.evaluate)
 app.command()(evaluation_commands.compare)
 app.command()(evaluation_commands.gate)
+app.command()(evaluation_commands.suspects)
 
 
 @app.command()

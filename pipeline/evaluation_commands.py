@@ -1,4 +1,4 @@
-"""The commands that judge trained detectors: eval, compare and gate."""
+"""The commands that judge trained detectors: eval, compare, gate and suspects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 from . import evaluation_verbs, verbs
 from .command_line import AsJson, Words, answer, subject_of, subjects_of
 from .errors import UsageError
-from .evaluation_terminal import print_comparison, print_evaluation, print_gate
+from .evaluation_terminal import print_comparison, print_evaluation, print_gate, print_suspects
 from .records import write_atomic
 from .terminal import print_findings
 
@@ -90,3 +90,21 @@ def gate(  # noqa: PLR0913 - the options of a command
         write_atomic(junit, result.to_junit())
     answer(as_json, result.to_dict(), lambda console: print_gate(console, result.to_dict()))
     return 0 if result.passed else 1
+
+
+def suspects(
+    words: Words = None,
+    cvat: Annotated[Path | None, typer.Option(help="Write them to this file for CVAT.")] = None,
+    label_studio: Annotated[Path | None, typer.Option(help="Write them to this file for Label Studio.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """List the labels of RUN's evaluated split (eval.split=NAME) that are most likely wrong, or export them."""
+    subject, overrides = subject_of(words)
+    splits = [word.partition("=")[2] for word in overrides if word.startswith(("eval.split=", "split="))]
+    if len(splits) != len(overrides):
+        raise UsageError(f"{', '.join(overrides)}: only eval.split=NAME says which labels are looked at")
+    run = subject or verbs.newest_run(Path("runs"), with_weights=True)
+    split = splits[-1] if splits else None
+    table = evaluation_verbs.suspects(run, split=split, cvat=cvat, label_studio=label_studio)
+    answer(as_json, table.to_dicts(), lambda console: print_suspects(console, table.to_dicts()))
+    return 0

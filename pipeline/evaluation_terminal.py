@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -35,7 +35,9 @@ def trust_words(metrics: Mapping[str, Any]) -> str:
         return "the network was trained on these pictures: no measure of quality"
     if metrics["chose_checkpoint"]:
         optimism = metrics.get("optimism")
-        about = f" by about {100 * optimism['map50_95']:.1f} points" if optimism else ""
+        about = (
+            f" by about {100 * optimism['map50_95']:.1f} points" if optimism and optimism["map50_95"] > 0.0005 else ""
+        )
         return f"this split chose the weights, so the figure flatters{about}"
     if metrics["chose_checkpoint"] is None:
         return "whether these pictures chose or trained the weights is not known"
@@ -67,7 +69,49 @@ def print_evaluation(console: Console, metrics: Mapping[str, Any]) -> None:
     for row in metrics["per_class"]:
         if row["note"]:
             console.print(f"  [yellow]few boxes[/] {escape(row['note'])}", highlight=False)
+    for head, text in insights(metrics):
+        console.print(f"[bold]{head:<12}[/]{escape(text)}", highlight=False, soft_wrap=True)
     console.print(f"[dim]{escape(footing(metrics))}[/]", highlight=False, soft_wrap=True)
+
+
+_SHOWN_ERRORS = 2  # types of errors that are named: the costliest ones
+
+
+def insights(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (heading, sentence) about what the figures are made of: errors, thresholds, counts, Ultralytics' own."""
+    rows = [("Costs most", text) for text in _costly(metrics.get("errors") or [])]
+    point = metrics.get("operating_point")
+    if point:
+        figures = (point["check"] or point)["figures"]
+        found = [
+            f"{name} {_rate(figures[name])}" for name in ("escape", "overkill") if figures[name]["value"] is not None
+        ]
+        at = f"threshold {point['overall']:.3g}, chosen on {point['split']} by {point['rule']['text']}"
+        rows.append(("Inspection", f"{'; '.join(found)} ({at})"))
+        rows += [("", sentence) for sentence in (point["check"] or {}).get("sentences", ())]
+    mae = ((metrics.get("counting") or {}).get("total") or {}).get("mae")
+    if mae:
+        bias = metrics["counting"]["total"]["bias"]
+        rows.append(("Counts", f"off by {mae['value']:.2f} a picture on average, bias {bias['value']:+.2f}"))
+    if metrics.get("ultralytics"):
+        rows.append(("Ultralytics", metrics["ultralytics"]["map50_95"]["words"]))
+    return rows
+
+
+def _costly(errors: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each of the costliest types of error, without those that cost nothing beyond chance."""
+    types = [row for row in errors if row["remedy"] and row["cost"]["low"] is not None and row["cost"]["low"] > 0]
+    types.sort(key=lambda row: -row["cost"]["value"])
+    return [
+        f"{row['type']}: {100 * row['cost']['value']:.1f} points of AP50 "
+        f"[{100 * row['cost']['low']:.1f}, {100 * row['cost']['high']:.1f}]; {row['remedy']}"
+        for row in types[:_SHOWN_ERRORS]
+    ]
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    low, high = rate["low"], rate["high"]
+    return f"{100 * rate['value']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], {rate['events']} of {rate['trials']}"
 
 
 def footing(metrics: Mapping[str, Any]) -> str:
@@ -121,3 +165,21 @@ def print_gate(console: Console, gate: Mapping[str, Any]) -> None:
     """Print whether the gate is open, and why."""
     style = "green" if gate["passed"] else "bold red"
     console.print(f"[{style}]{escape(gate['words'])}[/]", highlight=False, soft_wrap=True)
+
+
+_SHOWN_SUSPECTS = 20
+
+
+def print_suspects(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the labels that are most likely wrong."""
+    if not rows:
+        console.print("[green]no label is suspected[/]", highlight=False)
+        return
+    table = Table("suspicion", "kind", "picture", "why", "label", box=None, pad_edge=False)
+    for row in rows[:_SHOWN_SUSPECTS]:
+        cells = (row["kind"], row["path"], row["why"], row["source"] or "")
+        table.add_row(f"{row['suspicion']:.2f}", *(escape(text) for text in cells))
+    console.print(table)
+    rest = len(rows) - _SHOWN_SUSPECTS
+    more = f"{rest} more; all of them with --json, --cvat FILE or --label-studio FILE. " if rest > 0 else ""
+    console.print(f"[dim]{more}A suspicion is no proof: look at them.[/]", highlight=False)

@@ -1,4 +1,4 @@
-"""The verbs that judge trained detectors: evaluate, compare and gate."""
+"""The verbs that judge trained detectors: evaluate, compare, gate and suspects."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import Config, Configurable, load_config, require_data, settle
-from .errors import UsageError
+from .errors import RunError, UsageError
 from .runs import Run, now, write_atomic
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from .evaluation.analysis import Analysis, Grouping
     from .evaluation.compare import Comparison
     from .evaluation.evaluate import Evaluation
@@ -151,6 +153,44 @@ def gate(
     if not 0 <= margin < 1:
         raise UsageError(f"--margin {margin:g}: a drop of mAP50-95 from 0 to 1, such as 0.01 for one point")
     return Gate(compare(baseline, run, ground_truth=ground_truth, overrides=overrides), margin, non_inferiority)
+
+
+def suspects(
+    run: Run | Path | str,
+    *,
+    split: str | None = None,
+    cvat: Path | str | None = None,
+    label_studio: Path | str | None = None,
+) -> pl.DataFrame:
+    """Return the labels of an evaluated split that are most likely wrong, the most suspicious first.
+
+    Args:
+        run: a run with an evaluation.
+        split: which one; test where it was evaluated, else the first there is.
+        cvat: write them to this file for CVAT (CVAT for images 1.1).
+        label_studio: write them to this file for Label Studio (JSON with predictions).
+
+    Returns:
+        A table with the columns of `evaluation.label_errors.SUSPECTS_SCHEMA`.
+
+    Raises:
+        RunError: there is no such run or evaluation, or a file cannot be written.
+    """
+    from .evaluation.prelabels import narrow, write_cvat, write_label_studio
+
+    found = Run.open(run.path if isinstance(run, Run) else run)
+    there = list(found.evaluations())
+    split = split or ("test" if "test" in there else next(iter(there), ""))
+    table = found.evaluation_table(split, "suspects")
+    if table is None:
+        known = f"; evaluated are {', '.join(there)}" if there else ""
+        raise RunError(f"{found.path}: the split '{split}' was not evaluated yet{known}: tuneup eval {found.path}")
+    part = narrow(found.dataset().split(split), table)
+    if cvat is not None:
+        write_cvat(Path(cvat), part, table)
+    if label_studio is not None:
+        write_label_studio(Path(label_studio), part, table)
+    return table
 
 
 # ---- what a verb was given ------------------------------------------------------------------------------------------

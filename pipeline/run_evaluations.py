@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from .errors import RunError
+from .findings import Finding
 from .records import read_json, write_atomic, write_json
 from .run_history import RunHistory
 
@@ -30,6 +31,14 @@ class RunEvaluations(RunHistory):
         """Return `metrics.json` of every evaluated split."""
         found = sorted((self.path / "eval").glob("*/metrics.json"))
         return {path.parent.name: read_json(path, {}) for path in found}
+
+    def evaluation_findings(self) -> list[Finding]:
+        """Return what the evaluations found; each evaluation of a split takes the place of the one before."""
+        return [
+            Finding.from_dict(record)
+            for metrics in self.evaluations().values()
+            for record in metrics.get("findings") or []
+        ]
 
     def save_evaluation(
         self,

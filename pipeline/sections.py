@@ -159,6 +159,12 @@ class EvalConfig(Section):
     limit: int = Field(
         default=100, ge=1, description="detections per picture and class that count; COCO's 100, more for dense crops"
     )
+    escape_rate: float | None = Field(
+        default=None, gt=0, lt=1, description="thresholds let at most this share of defective pictures pass"
+    )
+    escape_cost: float | None = Field(
+        default=None, gt=0, description="thresholds weigh a defective picture that passes as so many good ones rejected"
+    )
     resamples: int = Field(default=1000, ge=100, description="resamples of the pictures behind every interval")
 
 

@@ -203,7 +203,7 @@ def summary_rows(run: Run) -> list[tuple[str, str]]:
         if len(weakest) > 1:
             low = min(weakest, key=lambda c: c["ap50"])
             rows.append(("Weakest", f"{escape(low['name'])}: AP50 {low['ap50']:.3f} on {low['boxes']} boxes"))
-    findings = run.findings()
+    findings = [*run.findings(), *run.evaluation_findings()]
     counts = [f"{n} {s}" for s in ("error", "warning", "info") if (n := sum(f.severity == s for f in findings))]
     rows.append(("Findings", ", ".join(counts) or "none"))
     rows.append(("Report", escape(str(run.path / "report.html"))))

@@ -8,7 +8,9 @@ detections are so many that the error would be theirs alone (Neumann et al., Neu
 Bins: as many of the same number of detections as can be had with precision rising from bin to bin, `MOST_BINS` at
 most (the sweep of Roelofs et al., AISTATS 2022). Few detections in many bins look uncalibrated by chance: for 200
 detections of a calibrated detector the usual twenty bins of one width find an error of 0.09, these bins 0.05
-(`docs/benchmarks/inspection.md`). What remains is still biased upward, the more so the fewer detections there are.
+(`docs/benchmarks/inspection.md`). What remains is still biased upward, the more so the fewer detections there are. So
+`by_chance` says beside it what calibrated detectors with the same scores stay below in 95 % of all cases (consistency
+resampling, Broecker and Smith, Weather and Forecasting 22, 2007): an error below it is no sign of bad calibration.
 
 A calibrator is fitted on val and checked on test. It never falls, so the order of detections, and with it AP, stays,
 save for scores that it makes equal.
@@ -31,8 +33,11 @@ from .matching import MatchTable
 
 SHOWN_FROM = 0.25  # the score from which Ultralytics' predict shows a detection; pass the threshold that is used
 MOST_BINS = 20  # more than a diagram shows; a sweep over 5,000 detections stops there or before
-# Below, isotonic regression learns the noise (Niculescu-Mizil and Caruana, ICML 2005, learning curves).
-ENOUGH_FOR_ISOTONIC = 1000
+# Below, isotonic regression learns the noise (Niculescu-Mizil and Caruana, ICML 2005): even where Platt's curve has the
+# wrong shape it is no better with 1,000 detections, and better with 3,000 (docs/benchmarks/inspection.md).
+ENOUGH_FOR_ISOTONIC = 3000
+_SIMULATED = 200  # calibrated detectors; the 95 % point of their errors is known within a tenth
+_CELLS = 4_000_000  # simulated detections at once; bounds the memory
 _EDGE = 1e-6  # scores of 0 and 1 have no logit
 _STEPS = 100  # of Newton's method; it needs about ten
 
@@ -78,6 +83,7 @@ class Reliability:
         precision: [3, B] share of hits, low and high (Wilson; detections of one picture taken for independent).
         d_ece: detection calibration error; None without detections.
         brier: mean of (score - hit)^2; None without detections.
+        by_chance: the error that 95 % of calibrated detectors with these scores stay below; None without detections.
     """
 
     least: float
@@ -88,6 +94,7 @@ class Reliability:
     precision: Floats
     d_ece: Interval | None
     brier: Interval | None
+    by_chance: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
@@ -98,6 +105,7 @@ class Reliability:
             "detections": self.detections,
             "d_ece": to_record(self.d_ece),
             "brier": to_record(self.brier),
+            "by_chance": self.by_chance,
             "edges": self.edges.tolist(),
             "bins": {name: values.tolist() for name, values in bins.items()},
             "level": LEVEL,
@@ -127,7 +135,7 @@ def _measure(
     bins = len(edges) - 1
     if not len(score):
         none: Floats = np.zeros(0)
-        empty = Reliability(least, 0, edges, np.zeros(0, np.int64), none, np.zeros((3, 0)), None, None)
+        empty = Reliability(least, 0, edges, np.zeros(0, np.int64), none, np.zeros((3, 0)), None, None, None)
         return empty, {"d_ece": none, "brier": none}
     place = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, bins - 1)
     sums = np.stack([np.ones(len(score)), scored.hit, score, (score - scored.hit) ** 2])  # [4, n]
@@ -143,7 +151,9 @@ def _measure(
         totals[0].astype(np.int64),
         totals[2] / totals[0],
         np.stack([share, *wilson(share, totals[0])]),
-        *(mean_interval(value[name], draws[name]) for name in ("d_ece", "brier")),
+        mean_interval(value["d_ece"], draws["d_ece"]),
+        mean_interval(value["brier"], draws["brier"]),
+        by_chance(score),
     )
     return found, draws
 
@@ -190,6 +200,35 @@ def _edges(score: Floats, bins: int) -> Floats:
         return np.zeros(1)
     inner = score[np.arange(1, bins) * len(score) // bins]
     return np.unique(np.concatenate([score[:1], inner, [np.nextafter(score[-1], np.inf)]]))
+
+
+def by_chance(score: Floats) -> float:
+    """Return the error that 95 % of detectors stay below whose hits have just the probability of their score.
+
+    Args:
+        score: [n] ascending, at least one. Bins are chosen by the sweep for each simulated detector.
+    """
+    rng = np.random.default_rng(0)
+    count = len(score)
+    summed = np.append(0.0, np.cumsum(score))
+    errors = []
+    at_once = max(1, min(_SIMULATED, _CELLS // count))
+    for first in range(0, _SIMULATED, at_once):
+        rounds = min(at_once, _SIMULATED - first)
+        hits = np.zeros((rounds, count + 1))
+        np.cumsum(rng.random((rounds, count)) < score, axis=1, out=hits[:, 1:])
+        error = np.abs(hits[:, -1] - summed[-1]) / count
+        rising = np.ones(rounds, np.bool_)
+        for bins in range(2, min(MOST_BINS, count) + 1):
+            ends = np.append(np.searchsorted(score, _edges(score, bins)[:-1]), count)
+            found = np.diff(hits[:, ends], axis=1)
+            rising &= (np.diff(found / np.diff(ends), axis=1) >= 0).all(axis=1)
+            if not rising.any():
+                break
+            gap = np.abs(found - np.diff(summed[ends])).sum(axis=1) / count
+            error = np.where(rising, gap, error)
+        errors.append(error)
+    return float(np.quantile(np.concatenate(errors), LEVEL))
 
 
 # ---- calibrators -----------------------------------------------------------------------------------------------------

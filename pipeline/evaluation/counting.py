@@ -16,13 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .inspection import IOU50, Floats, Groups, Weights, units_of
+from .inspection import IOU50, Floats, Groups, Weights, student, units_of
 from .intervals import LEVEL, Interval, to_record
 from .matching import MatchTable
 
@@ -172,22 +171,11 @@ def _interval(name: str, value: float, draws: Floats, units: int) -> Interval | 
     if units < 2 or deviation == 0:
         return Interval(value, math.nan, math.nan)
     # A resample of n pictures varies by (n - 1) / n too little.
-    half = _student(units - 1) * deviation * math.sqrt(units / (units - 1))
+    half = student(units - 1) * deviation * math.sqrt(units / (units - 1))
     if name in _SIGNED:
         return Interval(value, value - half, value + half)
     factor = math.exp(min(half / value, 100.0)) if value > 0 else 1.0
     return Interval(value, value / factor, value * factor)
-
-
-def _student(freedom: int) -> float:
-    """Return the quantile of Student's t for `LEVEL`, from the normal one.
-
-    Source: Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5), within 1 % from 3 degrees of freedom on.
-    """
-    z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 # ---- a threshold for counting ----------------------------------------------------------------------------------------

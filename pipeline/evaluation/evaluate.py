@@ -9,13 +9,17 @@ from typing import Any
 
 from ..config import Config
 from ..data.dataset import Dataset
-from ..errors import RunError
+from ..errors import RunError, UsageError
 from ..findings import Finding
 from ..leash import tighten
 from ..runs import Run, now
-from . import split_guard
-from .analysis import analyse, grouping
+from . import chosen, split_guard
+from .analysis import Analysis, analyse, grouping
+from .intervals import image_weights
+from .label_errors import suspects
+from .operating_point import Rule
 from .predict import PredictSettings, predict_dataset
+from .slices import Slices, slices
 from .split_guard import weights_digest
 from .tables import Detections, Truth
 
@@ -126,13 +130,26 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
     predictions = predict_dataset(weights, part, settings)
     truth = Truth.of(part)
     detections = Detections.of(truth, predictions.detections)
-    analysis = analyse(truth, detections, grouping(part), resamples=config.eval.resamples, limit=config.eval.limit)
+    analysis = analyse(
+        truth,
+        detections,
+        grouping(part),
+        resamples=config.eval.resamples,
+        limit=config.eval.limit,
+        max_det=settings.max_det,
+    )
     digest = weights_digest(weights)
+    views = _views(run, split, analysis, config, digest)
+    by_group = _slices(part, analysis, config.eval.resamples)
+    findings += by_group.findings if by_group else ()
     uses = split_guard.count_use(run, split, fingerprint, digest)
-    findings += split_guard.use_findings(split, uses, part.images.height, analysis.deviation)
+    if split == "test":
+        findings += split_guard.use_findings(split, uses, part.images.height, analysis.deviation)
     metrics = {
         **about,
         **analysis.metrics,
+        **views,
+        "slices": [by_group.to_dict()] if by_group else [],
         "uses": uses,
         "checkpoint": str(weights.absolute()),
         "weights": digest,
@@ -142,10 +159,47 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
         "ms_per_image": round(predictions.ms_per_image, 2),
         "settings": _settings_record(settings),
     }
-    run.save_evaluation(split, metrics, {"detections": predictions.detections, **analysis.tables}, analysis.curves)
     found = (*analysis.findings, *findings)
-    run.add_findings(found)
+    metrics["findings"] = [finding.to_dict() for finding in found]
+    tables = {"detections": predictions.detections, **analysis.tables, "suspects": suspects(part, analysis.errors)}
+    run.save_evaluation(split, metrics, tables, analysis.curves)
     return Evaluation(run, metrics, found)
+
+
+def _views(run: Run, split: str, analysis: Analysis, config: Config, weights: str) -> dict[str, Any]:
+    """Return the figures at thresholds that were chosen on val; a split that is val chooses them, and so does any where
+    there is no val, which then says so."""
+    found, why_not = None, ""
+    if split != "val":
+        found = chosen.kept(run, weights)
+    if found is None:
+        found, why_not = chosen.choose(analysis, rule_of(config), split, weights)
+        if found is not None and split == "val":
+            chosen.keep(run, found)
+    return chosen.figures(analysis, split, found, why_not)
+
+
+def _slices(part: Dataset, analysis: Analysis, resamples: int) -> Slices | None:
+    """Return the figures of each group of pictures (board, field); None where the data knows no groups."""
+    groups = part.images.sort("image_id")["group"]
+    if groups.n_unique() < 2:
+        return None
+    weights = image_weights(part.images.height, resamples)  # pictures: a group drawn whole has no spread of its own
+    return slices(analysis.table, groups.to_list(), weights)
+
+
+def rule_of(config: Config) -> Rule:
+    """Return how thresholds are chosen: by the largest escape rate, by what an escape costs, or else by the F1 score.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    rate, cost = config.eval.escape_rate, config.eval.escape_cost
+    if rate is not None and cost is not None:
+        raise UsageError("eval.escape_rate and eval.escape_cost: thresholds are chosen by one of them; leave out one")
+    if rate is not None:
+        return Rule("max_escape", rate)
+    return Rule("f1") if cost is None else Rule("cost", cost)
 
 
 def _settings_record(settings: PredictSettings) -> dict[str, Any]:

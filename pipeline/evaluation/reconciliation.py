@@ -142,7 +142,7 @@ class _Hits:
 
     Args:
         class_id: [h] ascending.
-        place: [h] the how manieth detection of its class that counts it is, from 1.
+        place: [h] its number among the detections of its class that count, from 1.
     """
 
     class_id: NDArray[np.int64]

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from ..errors import TuneUpError
 from ..findings import Finding, worst_first
 from ..runs import PROBES, Run, write_atomic
-from . import figures, gallery, incidents
+from . import evaluation_page, figures, gallery, incidents
 from .scores import SPLIT_WORDS, evaluation, in_order, verdict
 from .wording import count, duration, moment, rows, sections, short, with_code
 
@@ -44,7 +44,7 @@ def render(run: Run) -> str:
     state, config = run.state, run.config
     word, reason = _condition(run, state)
     steps, epochs, evaluations = run.steps(), run.epochs(), in_order(run.evaluations())
-    events, context, findings = run.events(), run.context, run.findings()
+    events, context, findings = run.events(), run.context, [*run.findings(), *run.evaluation_findings()]
     return _template().render(
         name=run.name,
         state=word,
@@ -60,7 +60,11 @@ def render(run: Run) -> str:
         curves=figures.curves(steps, epochs, events),
         health=figures.health(steps, events, run.norms(), run.records(PROBES), context),
         incidents=incidents.listed(run, steps),
-        evaluations=[evaluation(split, metrics) for split, metrics in evaluations.items()],
+        evaluations=[
+            {**evaluation(split, metrics), **evaluation_page.view(run, split, metrics)}
+            for split, metrics in evaluations.items()
+        ],
+        errors=_errors(run, list(evaluations)),
         samples=_samples(run, list(evaluations)),
         settings=sections(config),
         machine=rows(run.environment),
@@ -206,3 +210,9 @@ def _samples(run: Run, splits: list[str]) -> dict[str, Any]:
         "legend": [(gallery.name_of(dataset.names, c), gallery.colour_of(c)) for c in drawn],
         "split": SPLIT_WORDS.get(splits[0], splits[0]),
     }
+
+
+def _errors(run: Run, splits: list[str]) -> dict[str, Any]:
+    """Return the worst errors of the most telling evaluated split as pictures."""
+    groups, problem = evaluation_page.gallery(run, splits[0]) if splits else ([], "")
+    return {"groups": groups, "problem": problem, "split": SPLIT_WORDS.get(splits[0], splits[0]) if splits else ""}

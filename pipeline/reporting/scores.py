@@ -75,7 +75,11 @@ def _standing(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     else:
         label = "chose the checkpoint" if chose else _HELD_OUT
     optimism = metrics.get("optimism")
-    by = f" By how much: about {100 * optimism['map50_95']:.1f} points." if optimism and chose else ""
+    by = (
+        f" By how much: about {100 * optimism['map50_95']:.1f} points."
+        if chose and optimism and optimism["map50_95"] > 0.0005
+        else ""
+    )
     note = _NOTES[label].format(SPLIT_WORDS.get(split, split)) + by
     return {"label": label, "held_out": label == _HELD_OUT, "note": note}
 

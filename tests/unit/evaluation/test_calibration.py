@@ -19,6 +19,7 @@ from pipeline.evaluation.average_precision import scores as average_precision
 from pipeline.evaluation.calibration import (
     MOST_BINS,
     Calibrator,
+    by_chance,
     check,
     fit,
     isotonic,
@@ -93,6 +94,26 @@ def test_bins_are_as_many_as_leave_precision_rising() -> None:
     assert bins in rising
     assert bins + 1 not in rising or bins == MOST_BINS
     assert all(n in rising for n in range(1, bins))
+
+
+def test_calibrated_detectors_stay_below_what_chance_explains_and_boastful_ones_do_not() -> None:
+    rng = np.random.default_rng(5)
+    above = {honest: 0, boastful: 0}
+    for _ in range(60):
+        score = np.sort(rng.uniform(0.25, 1, 300))
+        limit = by_chance(score)
+        for truth in above:
+            hit = rng.random(300) < truth(score)
+            place = np.clip(np.searchsorted(sweep(score, hit), score, side="right") - 1, 0, None)
+            place = np.minimum(place, len(sweep(score, hit)) - 2)
+            above[truth] += np.abs(np.bincount(place, hit) - np.bincount(place, score)).sum() / 300 > limit
+    assert above[honest] <= 9  # 3 expected; more than 9 happen once in a thousand times
+    assert above[boastful] == 60
+
+
+@pytest.mark.parametrize("score", [[0.5], [0.3, 0.9], [0.5] * 40, [0.0, 0.0, 1.0]])
+def test_chance_is_known_for_any_scores(score: list[float]) -> None:
+    assert 0 <= by_chance(np.array(score)) <= 1
 
 
 def test_equal_scores_share_a_bin() -> None:
@@ -192,12 +213,12 @@ def test_platts_fit_is_finite_and_never_falls(score: list[float], hit: list[int]
 # ---- calibrators -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [300, 3000])
+@pytest.mark.parametrize("count", [300, 4000])
 def test_a_boastful_detector_is_put_right_on_new_pictures(count: int) -> None:
     val, test = (detector(count, boastful, seed).table() for seed in (1, 2))
     weights = image_weights(PICTURES, 300)
     calibrator = fit(val, "val")
-    assert calibrator.method == ("isotonic" if count >= 1000 else "platt")
+    assert calibrator.method == ("isotonic" if count == 4000 else "platt")
     found = check(test, calibrator, "test", weights)
     assert found.before.d_ece is not None
     assert found.after.d_ece is not None

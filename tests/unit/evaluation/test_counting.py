@@ -15,7 +15,6 @@ from test_inspection import Scene, scenes, weights_of
 from pipeline.evaluation.counting import (
     FIGURES,
     _figures,
-    _student,
     _sums,
     count_figures,
     counting,
@@ -139,11 +138,6 @@ def test_groups_that_err_together_widen_the_interval() -> None:
     assert single is not None
     assert grouped is not None
     assert 1.9 < grouped.width / single.width < 2.8
-
-
-@pytest.mark.parametrize("freedom", [3, 5, 10, 30, 200])
-def test_the_quantile_of_students_t(freedom: int) -> None:
-    assert _student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.01)
 
 
 # ---- a threshold for counting ----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from pipeline.evaluation.inspection import (
     FALSE_ALARMS,
@@ -22,6 +23,7 @@ from pipeline.evaluation.inspection import (
     froc,
     picture_rate,
     rejection_curve,
+    student,
     wilson,
 )
 from pipeline.evaluation.intervals import image_weights, proportion_interval
@@ -232,13 +234,13 @@ def test_boards_whose_pictures_fail_together_are_worth_one_picture_each() -> Non
     everyone = np.ones(200, np.bool_)
     together = picture_rate(groups < 10, everyone, weights, groups)
     assert (together.events, together.trials) == (50, 200)
-    assert together.effective == pytest.approx(40, rel=0.06)
+    assert together.effective == pytest.approx(40 * 39 / 40 * (1.96 / 2.023) ** 2, rel=0.06)
     alone = picture_rate(groups < 10, everyone, weights, None)
     assert alone.effective == 200
     a, b = together.interval(), alone.interval()
     assert a is not None
     assert b is not None
-    assert a.width == pytest.approx(math.sqrt(5) * b.width, rel=0.1)
+    assert a.width == pytest.approx(math.sqrt(5) * b.width, rel=0.12)
 
 
 def test_a_rate_of_zero_in_groups_is_worth_the_groups_and_still_has_width() -> None:
@@ -270,6 +272,12 @@ def test_effective_trials_stay_between_one_and_the_trials() -> None:
     draws = np.array([[0.0, 0.5, 0.5], [1.0, 0.5, 0.5001], [np.nan, np.nan, np.nan]])
     assert effective_trials(np.array([0.5, 0.5, 0.5]), draws, 3, 30).tolist() == [1.0, 3.0, 30.0]
     assert effective_trials(np.array(0.0), np.full(4, np.nan), 0, 0) == 0
+    assert effective_trials(np.array(0.5), np.array([0.4, 0.6]), 1, 30) == 1  # one group says nothing of another
+
+
+@pytest.mark.parametrize("freedom", [3, 5, 10, 30, 200])
+def test_the_quantile_of_students_t(freedom: int) -> None:
+    assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.01)
 
 
 def test_a_share_survives_its_record() -> None:

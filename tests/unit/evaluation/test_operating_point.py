@@ -93,7 +93,7 @@ def test_boxes_of_a_picture_that_are_missed_together_are_worth_a_picture() -> No
     scene = Scene(30, boxes, found, classes=1)
     recall = figures_at(scene.table(), np.array([0.5]), image_weights(30, 2000)).boxes.recall
     assert (recall.events, recall.trials) == (150, 300)
-    assert recall.effective == pytest.approx(30, rel=0.1)
+    assert recall.effective == pytest.approx(30 * 29 / 30 * (1.96 / 2.045) ** 2, rel=0.1)
 
 
 # ---- the choice ------------------------------------------------------------------------------------------------------
