@@ -35,6 +35,7 @@ def evaluate(subject: Run | Path | str, *, config: Configurable = None, override
     """
     from .evaluation.evaluate import evaluate_checkpoint, evaluate_run
     from .reporting.html import write_report
+    from .reporting.model_card import write_card
 
     path = subject.path if isinstance(subject, Run) else Path(subject)
     if path.suffix == ".pt":
@@ -52,6 +53,7 @@ def evaluate(subject: Run | Path | str, *, config: Configurable = None, override
         run = Run.open(path)
         evaluation = evaluate_run(run, _evaluation_config(run, overrides))
     write_report(run)
+    write_card(run)
     return evaluation
 
 

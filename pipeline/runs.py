@@ -11,8 +11,9 @@ runs/<name>/
   incidents/<step>/  a step that was not finite and therefore not taken: what was found, and how to repeat it
   findings.json
   weights/           best.pt, last.pt; resume.pt until the run is complete
-  eval/<split>/      metrics.json, curves.json, detections.parquet
-  report.html        ultralytics.log
+  eval/<split>/      metrics.json, curves.json; detections, errors and suspects as .parquet
+  operating_point.json   thresholds and calibrator, chosen on val for these weights
+  report.html        model_card.md      ultralytics.log
 ```
 
 How the files are written, so that a reader meets the old or the new and never a half, is told in `records`.

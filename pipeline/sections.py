@@ -156,6 +156,17 @@ class EvalConfig(Section):
     )
     max_det: int = Field(default=300, ge=1, description="largest number of detections per picture")
     batch: int = Field(default=16, ge=1, description="pictures predicted at once")
+    head: Literal["auto", "nms", "end2end"] = Field(
+        default="auto", description="end2end: the head without non-maximum suppression; auto: as Ultralytics ships it"
+    )
+    half: bool = Field(default=False, description="half precision, on a GPU")
+    tile: int | None = Field(
+        default=None, ge=32, description="large pictures are predicted in tiles of so many pixels; null: whole"
+    )
+    overlap: float = Field(default=0.2, gt=0, le=0.9, description="share of a tile that its neighbours see as well")
+    corruptions: bool = Field(
+        default=False, description="measure again under blur, defocus, noise, exposure and JPEG, in 30 more passes"
+    )
     limit: int = Field(
         default=100, ge=1, description="detections per picture and class that count; COCO's 100, more for dense crops"
     )

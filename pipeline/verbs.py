@@ -192,10 +192,12 @@ def _finish(run: Run) -> Run:
     """Evaluate what was trained, on val to choose thresholds and then on the split to report; write the last report."""
     if run.weights("best").is_file():
         from .evaluation.evaluate import choose_split, evaluate_run
+        from .reporting.model_card import write_card
 
         config, dataset = load_config(run.path / "config.yaml"), run.dataset()
         wanted = choose_split(dataset, config.eval.split)
         for split in dict.fromkeys(["val", wanted] if "val" in dataset.splits else [wanted]):
             evaluate_run(run, config.model_copy(update={"eval": config.eval.model_copy(update={"split": split})}))
+        write_card(run)
     report(run)
     return run

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from ..config import Config
 from ..data.dataset import Dataset
 from ..errors import RunError, UsageError
@@ -18,7 +20,8 @@ from .analysis import Analysis, analyse, grouping
 from .intervals import image_weights
 from .label_errors import suspects
 from .operating_point import Rule
-from .predict import PredictSettings, predict_dataset
+from .predict import Change, PredictSettings, predict_dataset
+from .robustness import Robustness, robustness
 from .slices import Slices, slices
 from .split_guard import weights_digest
 from .tables import Detections, Truth
@@ -118,6 +121,10 @@ def predict_settings(config: Config) -> PredictSettings:
         max_det=config.eval.max_det,
         batch=config.eval.batch,
         device=str(config.train.device or ""),
+        head=config.eval.head,
+        half=config.eval.half,
+        tile=config.eval.tile,
+        overlap=config.eval.overlap,
     )
 
 
@@ -138,6 +145,8 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
         limit=config.eval.limit,
         max_det=settings.max_det,
     )
+    robust = _robustness(weights, part, settings, predictions.detections, analysis) if config.eval.corruptions else None
+    findings += [robust.finding()] if robust else []
     digest = weights_digest(weights)
     views = _views(run, split, analysis, config, digest)
     by_group = _slices(part, analysis, config.eval.resamples)
@@ -150,6 +159,7 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
         **analysis.metrics,
         **views,
         "slices": [by_group.to_dict()] if by_group else [],
+        "robustness": robust.to_dict() if robust else None,
         "uses": uses,
         "checkpoint": str(weights.absolute()),
         "weights": digest,
@@ -157,6 +167,8 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
         "date": now(),
         "seconds": round(time.perf_counter() - started, 2),
         "ms_per_image": round(predictions.ms_per_image, 2),
+        "head": predictions.head,
+        "latency": predictions.latency,
         "settings": _settings_record(settings),
     }
     found = (*analysis.findings, *findings)
@@ -177,6 +189,17 @@ def _views(run: Run, split: str, analysis: Analysis, config: Config, weights: st
         if found is not None and split == "val":
             chosen.keep(run, found)
     return chosen.figures(analysis, split, found, why_not)
+
+
+def _robustness(
+    weights: Path, part: Dataset, settings: PredictSettings, clean: pl.DataFrame, analysis: Analysis
+) -> Robustness | None:
+    """Predict all pictures again under every corruption; None without boxes."""
+
+    def predict(change: Change) -> pl.DataFrame:
+        return predict_dataset(weights, part, settings, change=change).detections
+
+    return robustness(predict, analysis.table.truth, clean, analysis.weights, limit=analysis.table.limit)
 
 
 def _slices(part: Dataset, analysis: Analysis, resamples: int) -> Slices | None:
@@ -203,4 +226,7 @@ def rule_of(config: Config) -> Rule:
 
 
 def _settings_record(settings: PredictSettings) -> dict[str, Any]:
-    return {"imgsz": settings.imgsz, "conf": settings.conf, "iou": settings.iou, "max_det": settings.max_det}
+    """Return what decides on the detections, fit for JSON."""
+    names = ("imgsz", "conf", "iou", "max_det", "head", "half", "tile")
+    record = {name: getattr(settings, name) for name in names}
+    return record if settings.tile is None else {**record, "overlap": settings.overlap}

@@ -448,7 +448,7 @@ def check(point: OperatingPoint, table: MatchTable, split: str, weights: Weights
         then, now = _rate_of(point.figures, place), _rate_of(figures.to_dict(), place)
         if _differ(then, now, level):
             both = f"{_counted(now)} on {split} against {_counted(then)} on {point.split}"
-            sentences.append(f"{name}: {both}, more than chance explains")
+            sentences.append(f"{name}: {both}, more than chance explains; go by {split}, as {point.split} chose")
     agrees = not sentences
     if agrees:
         sentences.append(f"{split} agrees with {point.split} within noise")

@@ -44,10 +44,20 @@ class Truth:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Truth:
-        """Return a dataset's ground truth; the boxes keep their order."""
+        """Return a dataset's ground truth; the boxes keep their order.
+
+        Raises:
+            DataError: a corner of a box is no number.
+        """
         images = dataset.images.sort("image_id")
         boxes = dataset.boxes
         xyxy = boxes.select(_CORNERS).to_numpy().astype(np.float64).reshape(-1, 4)
+        spoilt = ~np.isfinite(xyxy).all(axis=1)
+        if spoilt.any():
+            raise DataError(
+                f"{spoilt.sum()} boxes of the ground truth have a corner that is no number, the first in row "
+                f"{spoilt.argmax()} of the table of boxes; correct the labels"
+            )
         crowd = boxes["crowd"].to_numpy().astype(np.bool_)
         image_ids = images["image_id"].to_numpy().astype(np.int64)
         extent = _extent(xyxy)
@@ -88,8 +98,14 @@ class Detections:
         """Return the detections of a table with the columns of `DETECTIONS_SCHEMA`.
 
         Raises:
-            DataError: a score or corner is no number, or a picture or class is not the ground truth's.
+            DataError: a score or corner is no number, or a picture or class is missing or not the ground truth's.
         """
+        missing = frame["image_id"].is_null() | frame["class_id"].is_null()
+        if missing.any():
+            raise DataError(
+                f"{missing.sum()} detections have no image_id or no class_id, the first in row {missing.arg_max()}; "
+                "every detection needs both"
+            )
         score = frame["score"].to_numpy().astype(np.float64)
         xyxy = frame.select(_CORNERS).to_numpy().astype(np.float64).reshape(-1, 4)
         spoilt = ~(np.isfinite(score) & np.isfinite(xyxy).all(axis=1))
@@ -109,7 +125,10 @@ class Detections:
             )
         class_id = frame["class_id"].to_numpy().astype(np.int32)
         if len(class_id) and class_id.max() >= len(truth.names):
-            raise DataError(f"a detection has class {class_id.max()}, but there are {len(truth.names)} classes")
+            raise DataError(
+                f"a detection has class {class_id.max()}, but there are {len(truth.names)} classes, counted from 0; "
+                "use the ground truth that the detector was trained for"
+            )
         return cls(image.astype(np.int32), class_id, score, xyxy, _extent(xyxy))
 
 

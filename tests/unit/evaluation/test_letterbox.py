@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.predict import PADDING, Letterbox
+from pipeline.evaluation.letterbox import PADDING, Letterbox
 
 SIDES = st.integers(1, 5000)
 INPUTS = st.tuples(st.sampled_from([32, 64]), st.integers(1, 20)).map(lambda pair: (pair[0] * pair[1], pair[0]))
