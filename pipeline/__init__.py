@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .errors import ConfigError, DataError, ModelError, RunError, TrainingError, TuneUpError, UsageError
     from .evaluation_verbs import compare, evaluate, gate, suspects
     from .findings import Finding
+    from .predict_verb import predict
     from .runs import Run
     from .verbs import diagnose, doctor, make_demo, prove_backprop, replay, report, resume, train
 
@@ -46,6 +47,7 @@ _HOMES = {
     "gate": "evaluation_verbs",
     "load_config": "config",
     "make_demo": "verbs",
+    "predict": "predict_verb",
     "prove_backprop": "verbs",
     "read_dataset": "data.intake",
     "replay": "verbs",
@@ -73,6 +75,7 @@ __all__ = [
     "gate",
     "load_config",
     "make_demo",
+    "predict",
     "prove_backprop",
     "read_dataset",
     "replay",

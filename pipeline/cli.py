@@ -67,6 +67,7 @@ app.command("eval")(evaluation_commands.evaluate)
 app.command()(evaluation_commands.compare)
 app.command()(evaluation_commands.gate)
 app.command()(evaluation_commands.suspects)
+app.command()(evaluation_commands.predict)
 
 
 @app.command()

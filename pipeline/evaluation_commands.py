@@ -1,4 +1,4 @@
-"""The commands that judge trained detectors: eval, compare, gate and suspects."""
+"""The commands that judge trained detectors: eval, compare, gate, suspects and predict."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from . import evaluation_verbs, verbs
-from .command_line import AsJson, Words, answer, subject_of, subjects_of
+from . import evaluation_verbs, predict_verb, verbs
+from .command_line import AsJson, Words, answer, console_for, subject_of, subjects_of
 from .errors import UsageError
-from .evaluation_terminal import print_comparison, print_evaluation, print_gate, print_suspects
+from .evaluation_terminal import print_comparison, print_evaluation, print_gate, print_predictions, print_suspects
 from .records import write_atomic
 from .terminal import print_findings
 
@@ -107,4 +107,26 @@ def suspects(
     split = splits[-1] if splits else None
     table = evaluation_verbs.suspects(run, split=split, cvat=cvat, label_studio=label_studio)
     answer(as_json, table.to_dicts(), lambda console: print_suspects(console, table.to_dicts()))
+    return 0
+
+
+def predict(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN PICTURES... [KEY=VALUE]...", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write into; nothing in it is overwritten.")] = None,
+    formats: Annotated[str, typer.Option("--format", help="json, coco, yolo, drawn, or several with commas.")] = "json",
+    as_json: AsJson = False,
+) -> int:
+    """Find objects in folders and pictures with a run (at the thresholds chosen on val) or a checkpoint (.pt)."""
+    subjects, overrides = subjects_of(words)
+    if not subjects:
+        raise UsageError("a run or checkpoint and pictures are needed: tuneup predict runs/NAME FOLDER --out found")
+    found = predict_verb.predict(subjects[0], subjects[1:], overrides=overrides)
+    written = [] if out is None else predict_verb.write_predictions(found, out, formats.split(","))
+    document = {**predict_verb.document(found), "written": [str(path) for path in written]}
+    answer(as_json, document, lambda console: print_predictions(console, document))
+    problem = found.problem()
+    if problem is not None:
+        console_for(True).print(f"[yellow]warning[/] {escape(problem)}", highlight=False)
     return 0

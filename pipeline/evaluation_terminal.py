@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -183,3 +184,25 @@ def print_suspects(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     rest = len(rows) - _SHOWN_SUSPECTS
     more = f"{rest} more; all of them with --json, --cvat FILE or --label-studio FILE. " if rest > 0 else ""
     console.print(f"[dim]{more}A suspicion is no proof: look at them.[/]", highlight=False)
+
+
+_SHOWN_PICTURES = 20
+
+
+def print_predictions(console: Console, document: Mapping[str, Any]) -> None:
+    """Print how many objects of each class were found in each picture, and what was written."""
+    pictures = document["pictures"]
+    for picture in pictures[:_SHOWN_PICTURES]:
+        counts = Counter(found["class"] for found in picture["detections"])
+        words = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+        console.print(f"{escape(picture['name'])}: {escape(words)}", highlight=False, soft_wrap=True)
+    total = sum(len(picture["detections"]) for picture in pictures)
+    rest = f", {len(pictures) - _SHOWN_PICTURES} of them not shown" if len(pictures) > _SHOWN_PICTURES else ""
+    console.print(f"[bold]{total}[/] objects in {len(pictures)} pictures{rest}", highlight=False)
+    thresholds = ", ".join(f"{name} {value:.3g}" for name, value in document["thresholds"].items())
+    spent = ", ".join(f"{stage} {times['median']:.1f}" for stage, times in document["latency"].items())
+    console.print(
+        f"[dim]thresholds: {escape(thresholds)}; median ms per picture: {spent}[/]", highlight=False, soft_wrap=True
+    )
+    for path in document["written"]:
+        console.print(f"written: {escape(path)}", highlight=False, soft_wrap=True)

@@ -17,7 +17,8 @@ from ..data.dataset import Dataset
 from ..findings import Finding
 from .error_costs import error_costs
 from .error_types import ErrorTable, classify, confusions
-from .inspection import froc, rejection_curve
+from .froc import froc
+from .inspection import rejection_curve
 from .intervals import image_weights
 from .matching import LIMIT, MatchTable, match
 from .metrics import RANGES, measure, precision_recall

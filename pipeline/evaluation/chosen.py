@@ -8,9 +8,9 @@ from typing import Any
 from ..errors import DataError
 from ..records import read_json, write_json
 from ..runs import Run
-from . import calibration, operating_point
+from . import calibration, calibrators, operating_point, point_check
 from .analysis import Analysis
-from .calibration import Calibrator
+from .calibrators import Calibrator
 from .counting import counting, unbiased_thresholds
 from .operating_point import OperatingPoint, Rule
 
@@ -50,7 +50,7 @@ def choose(analysis: Analysis, rule: Rule, split: str, weights: str) -> tuple[Ch
     except DataError as error:
         return None, str(error)
     try:
-        calibrator = calibration.fit(analysis.table, split)
+        calibrator = calibrators.fit(analysis.table, split)
     except DataError:
         calibrator = None
     return Chosen(weights, point, calibrator, unbiased_thresholds(analysis.table).to_dict()), ""
@@ -93,10 +93,10 @@ def figures(analysis: Analysis, split: str, chosen: Chosen | None, why_not: str 
     if chosen is None:
         return {"operating_point": None, "counting": None, "calibration": None, "operating_point_note": why_not}
     here = chosen.point.split == split
-    checked = None if here else operating_point.check(chosen.point, table, split, weights, groups).to_dict()
+    checked = None if here else point_check.check(chosen.point, table, split, weights, groups).to_dict()
     calibrated: dict[str, Any] = {"reliability": calibration.reliability(table, weights).to_dict(), "check": None}
     if chosen.calibrator is not None and not here:
-        calibrated["check"] = calibration.check(table, chosen.calibrator, split, weights).to_dict()
+        calibrated["check"] = calibrators.check(table, chosen.calibrator, split, weights).to_dict()
     calibrated["method"] = None if chosen.calibrator is None else chosen.calibrator.method
     return {
         "operating_point": {**chosen.point.to_dict(), "check": checked},

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .inspection import IOU50, Floats, Groups, Weights, student, units_of
 from .intervals import LEVEL, Interval, to_record
 from .matching import MatchTable
+from .rates import IOU50, Floats, Groups, Weights, student, units_of
 
 _SIGNED = ("bias", "relative_total")
 _CELLS = 150_000  # pictures times classes that are counted at once; bounds the memory

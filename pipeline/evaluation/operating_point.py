@@ -27,143 +27,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError, RunError, UsageError
-from .inspection import IOU50, Floats, Groups, Pictures, Rate, Weights, effective_trials, picture_rate, units_of
-from .intervals import LEVEL
+from .inspection import Pictures
 from .matching import MatchTable
 from .metrics import FEW_BOXES
 from .outcomes import Outcomes
+from .rates import IOU50, Floats, Groups, Weights, percent, units_of
+from .threshold_figures import PLACES, Figures, figures_at, rate_of
 
 CONFIDENCE = 0.95  # of a promise
-_CELLS = 1_000_000  # pictures times classes that are counted at once; bounds the memory
-
-# ---- what a threshold does -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class BoxFigures:
-    """What thresholds do to the boxes of a class, or of all: recall, precision, and the false alarms per picture."""
-
-    recall: Rate
-    precision: Rate
-    false_alarms: float
-
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of precision and recall, 0 without detections; None without boxes."""
-        wrong = self.precision.trials - self.precision.events
-        found = self.recall.events
-        return 2 * found / (self.recall.trials + found + wrong) if self.recall.trials else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record."""
-        rates = {"recall": self.recall.to_dict(), "precision": self.precision.to_dict()}
-        return {**rates, "f1": self.f1, "false_alarms_per_picture": self.false_alarms}
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What fixed thresholds do on a split.
-
-    Args:
-        pictures: number of pictures, with those set aside (nothing but ignored boxes).
-        escape: defective pictures without any detection that reaches its threshold.
-        overkill: good pictures with one.
-        by_luck: defective pictures that are rejected although none of their defects is found.
-        boxes: all classes together.
-        per_class: by name.
-        notes: what cannot be said, and why.
-    """
-
-    pictures: int
-    escape: Rate
-    overkill: Rate
-    by_luck: int
-    boxes: BoxFigures
-    per_class: Mapping[str, BoxFigures]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record."""
-        return {
-            "pictures": self.pictures,
-            "escape": self.escape.to_dict(),
-            "overkill": self.overkill.to_dict(),
-            "rejected_by_luck": self.by_luck,
-            "boxes": self.boxes.to_dict(),
-            "per_class": [{"name": name, **figures.to_dict()} for name, figures in self.per_class.items()],
-            "notes": list(self.notes),
-        }
-
-
-def figures_at(table: MatchTable, thresholds: Floats, weights: Weights, groups: Groups = None) -> Figures:
-    """Return what thresholds [K], one for each class, do on the pictures of a match table.
-
-    Args:
-        table: the matches.
-        thresholds: [K] a detection is kept when its score reaches that of its class.
-        weights: [R, I] resamples for the intervals.
-        groups: [I] the group (board, field) of each picture; None for pictures that stand for themselves.
-    """
-    outcomes, pictures = table.outcomes(IOU50), Pictures.of(table)
-    kept = outcomes.score >= thresholds[outcomes.class_id]
-    rejected, found = np.zeros((2, len(pictures.top)), np.bool_)
-    rejected[outcomes.image[kept]] = True
-    found[outcomes.image[kept & outcomes.hit]] = True
-    boxes, per_class = _box_figures(outcomes, kept & ~outcomes.ignored, weights, groups)
-    return Figures(
-        pictures=len(rejected),
-        escape=picture_rate(~rejected, pictures.defective, weights, groups),
-        overkill=picture_rate(rejected, pictures.good, weights, groups),
-        by_luck=int((rejected & ~found & pictures.defective).sum()),
-        boxes=boxes,
-        per_class=dict(zip(table.truth.names, per_class, strict=True)),
-        notes=pictures.notes,
-    )
-
-
-def _box_figures(
-    outcomes: Outcomes, kept: NDArray[np.bool_], weights: Weights, groups: Groups
-) -> tuple[BoxFigures, list[BoxFigures]]:
-    """Return the figures of all classes together and of each."""
-    images, drawn = weights.shape[1], weights.astype(np.float64)
-    hit = kept & outcomes.hit
-    places = (  # found, kept and true boxes
-        (outcomes.image[hit], outcomes.class_id[hit]),
-        (outcomes.image[kept], outcomes.class_id[kept]),
-        (outcomes.truth_image, outcomes.truth_class),
-    )
-    whole = np.stack([np.bincount(image, minlength=images) for image, _ in places], axis=1).astype(np.float64)
-    together = _figures_of(whole, drawn @ whole, groups)
-    found: list[BoxFigures] = []
-    at_once = max(1, _CELLS // images)
-    for first in range(0, outcomes.classes, at_once):
-        count = min(at_once, outcomes.classes - first)
-        block = np.zeros((images, 3, count))
-        for i, (image, class_id) in enumerate(places):
-            inside = (class_id >= first) & (class_id < first + count)
-            np.add.at(block[:, i], (image[inside], class_id[inside] - first), 1.0)
-        resampled = (drawn @ block.reshape(images, -1)).reshape(-1, 3, count)
-        found += [_figures_of(block[:, :, k], resampled[:, :, k], groups) for k in range(count)]
-    return together, found
-
-
-def _figures_of(counts: Floats, drawn: Floats, groups: Groups) -> BoxFigures:
-    """Return the figures from [I, 3] found, kept and true boxes per picture and their sums [R, 3] in resamples."""
-    rates = []
-    for trials in (2, 1):
-        events, cases = int(counts[:, 0].sum()), int(counts[:, trials].sum())
-        draws = np.divide(drawn[:, 0], drawn[:, trials], out=np.full(len(drawn), np.nan), where=drawn[:, trials] > 0)
-        units = units_of(np.flatnonzero(counts[:, trials]), groups)
-        share = np.array(events / max(cases, 1))
-        rates.append(Rate(events, cases, float(effective_trials(share, draws, units, cases))))
-    wrong = rates[1].trials - rates[1].events
-    return BoxFigures(rates[0], rates[1], wrong / max(len(counts), 1))
-
-
-# ---- the choice ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -257,8 +130,8 @@ class OperatingPoint:
                 figures=dict(record["figures"]),
                 notes=tuple(map(str, record["notes"])),
             )
-            for place in _COMPARED.values():
-                _rate_of(point.figures, place)
+            for place in PLACES.values():
+                rate_of(point.figures, place)
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise RunError(f"{where}: is no operating point ({error!r}); evaluate again") from error
         numbers = all(map(math.isfinite, [point.overall, *point.thresholds.values()]))
@@ -395,8 +268,8 @@ def _promise(pictures: Pictures, most: float, groups: Groups, notes: list[str]) 
     if allowed < 0:
         needed = math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-most))
         notes.append(
-            f"{units} {what} are too few to promise an escape rate of at most {_percent(most)}, {needed} are needed: "
-            f"even if none passes, it may be {_percent(1 - (1 - CONFIDENCE) ** (1 / units))}"
+            f"{units} {what} are too few to promise an escape rate of at most {percent(most)}, {needed} are needed: "
+            f"even if none passes, it may be {percent(1 - (1 - CONFIDENCE) ** (1 / units))}"
         )
     stop = float(top[max(allowed, 0) * len(top) // units])
     if stop == -math.inf:
@@ -404,91 +277,7 @@ def _promise(pictures: Pictures, most: float, groups: Groups, notes: list[str]) 
         passing = int((top == -math.inf).sum())
         notes.append(
             f"{passing} of {len(top)} defective pictures have no detection at all, so no threshold promises an escape "
-            f"rate of at most {_percent(most)}; a lower `eval.conf`, more data or a larger model may"
+            f"rate of at most {percent(most)}; a lower `eval.conf`, more data or a larger model may"
         )
         return float(seen.min()), False
     return stop, allowed >= 0
-
-
-# ---- the check -------------------------------------------------------------------------------------------------------
-
-_COMPARED = {
-    "escape rate": ("escape",),
-    "overkill rate": ("overkill",),
-    "recall": ("boxes", "recall"),
-    "precision": ("boxes", "precision"),
-}
-
-
-@dataclass(frozen=True)
-class Check:
-    """What the thresholds of an operating point do on other pictures, and whether that is what was to be expected."""
-
-    split: str
-    figures: Figures
-    agrees: bool
-    sentences: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record."""
-        words = {"agrees": self.agrees, "sentences": list(self.sentences)}
-        return {"split": self.split, "figures": self.figures.to_dict(), **words}
-
-
-def check(point: OperatingPoint, table: MatchTable, split: str, weights: Weights, groups: Groups = None) -> Check:
-    """Return the figures of a split at thresholds that were fixed before, compared with where they were chosen.
-
-    Two shares differ beyond noise when Newcombe's interval of their difference (Statistics in Medicine 17, 1998, method
-    10) leaves 0 out; its level is that of four comparisons that together raise a false alarm in 5 % of all cases.
-    """
-    figures = figures_at(table, point.array(table.truth.names), weights, groups)
-    level = 1 - (1 - LEVEL) / len(_COMPARED)
-    sentences = []
-    for name, place in _COMPARED.items():
-        then, now = _rate_of(point.figures, place), _rate_of(figures.to_dict(), place)
-        if _differ(then, now, level):
-            both = f"{_counted(now)} on {split} against {_counted(then)} on {point.split}"
-            sentences.append(f"{name}: {both}, more than chance explains; go by {split}, as {point.split} chose")
-    agrees = not sentences
-    if agrees:
-        sentences.append(f"{split} agrees with {point.split} within noise")
-    if point.rule.kind == "max_escape":
-        sentences.append(_kept(figures.escape, float(point.rule.value or 0), split))
-    return Check(split, figures, agrees, (*sentences, *figures.notes))
-
-
-def _kept(escape: Rate, most: float, split: str) -> str:
-    """Say what a split shows about the promise."""
-    found = escape.interval()
-    if found is None:
-        return (
-            f"{split} has no defective pictures, so the promise of at most {_percent(most)} escapes cannot be checked"
-        )
-    words = (
-        "is kept" if found.high <= most else "is broken" if found.low > most else "can neither be confirmed nor refuted"
-    )
-    return f"the promise of at most {_percent(most)} escapes {words} on {split}: {_counted(escape)}"
-
-
-def _differ(one: Rate, other: Rate, level: float) -> bool:
-    a, b = one.interval(level), other.interval(level)
-    if a is None or b is None:
-        return False
-    down, up = math.hypot(a.value - a.low, b.high - b.value), math.hypot(a.high - a.value, b.value - b.low)
-    return not -up <= a.value - b.value <= down
-
-
-def _rate_of(figures: Mapping[str, Any], place: Sequence[str]) -> Rate:
-    for key in place:
-        figures = figures[key]
-    return Rate.from_dict(figures)
-
-
-def _counted(rate: Rate) -> str:
-    found = rate.interval()
-    words = "" if found is None else f", 95 % interval {_percent(found.low)} to {_percent(found.high)}"
-    return f"{_percent(rate.value or 0)} ({rate.events} of {rate.trials}{words})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"

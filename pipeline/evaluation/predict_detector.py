@@ -12,10 +12,9 @@ import numpy as np
 import torch
 import torchvision  # type: ignore[import-untyped]  # noqa: F401  # Ultralytics' NMS is faster where it is loaded
 from numpy.typing import NDArray
-from ultralytics.nn.modules import Detect
 from ultralytics.utils.nms import non_max_suppression
 
-from ..errors import ModelError, UsageError
+from ..errors import UsageError
 from ..model_source import load_weights
 
 NEVER = 1e9  # seconds: Ultralytics' NMS stops half-way through a batch when it takes long, and drops the rest
@@ -86,14 +85,12 @@ class Detector:
         """Read a checkpoint and make it as fast as it ships: convolutions and BatchNorm fused, the other head left out.
 
         Raises:
-            ModelError: the checkpoint cannot be read, or is of a kind that is not predicted here.
+            ModelError: the checkpoint cannot be read, or holds no YOLO detector.
             UsageError: the model has no such head, or the device no such precision.
         """
         if settings.half and device.type != "cuda":
             raise UsageError(f"half: 16-bit numbers need a CUDA device, this is '{device}'; leave it out")
         model = load_weights(weights).to(device).eval()
-        if not isinstance(model.model[-1], Detect):
-            raise ModelError(f"{weights}: a detector of the kind {type(model).__name__}; a YOLO is needed")
         head = choose_head(weights, model.model[-1], settings.head)
         model.end2end = head == "end2end"
         model.set_head_attr(max_det=max(settings.max_det, 300))  # of the NMS-free head; `yolo predict` does the same

@@ -4,9 +4,9 @@ Nothing is matched again: a picture's matches do not depend on other pictures, s
 table of a part. The figures are those of `intervals.resampled_map` with the weights of all other pictures at 0.
 
 A slice and the rest share no picture, so the shifts of the bootstrap do not cancel in their difference as they do for
-two detectors on the same pictures; the smaller part is shifted more. Of slices drawn at random (10 to 60 of 60 to 400
-pictures, where 2.5 % is due) the percentile interval called 0 to 4 % worse and up to 20 % better, the normal interval
-around the value minus the bootstrap's bias 1 to 3 % worse and up to 12 % better. That one is used, for `worse` alone.
+two detectors on the same pictures; the smaller part is shifted more. So the interval is the normal one around the value
+minus the bootstrap's bias. How often it calls a slice worse that is not, and finds one that is, stands in
+`docs/benchmarks/slices.md`: seldom, and not often. No finding is no proof that all slices are alike.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from .matching import MatchTable
 from .metrics import FEW_BOXES, IOU50
 
 MOST = 20  # slices that are measured: a longer table is not read
-# Pictures or groups in a slice. With 10 in each of 20 random slices 7 % of the sets had one that was called worse, with
-# 15 or 20 it was 1 to 3 %; 2.5 % is due.
+# Pictures or groups in a slice; with 10, false alarms were more than what is due (docs/benchmarks/slices.md).
 FEWEST_UNITS = 15
 
 

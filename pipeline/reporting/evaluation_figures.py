@@ -29,7 +29,6 @@ _FALSE_ALARMS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
 _MOST_LINES = 6  # as many colours as there are
 _LONGEST_NAME = 22
 _MOST_DOTS = 500
-_ROW = 15.0  # height of a bar with its name
 _BAND = {"alpha": 0.18, "linewidth": 0}
 _SHARES = [0, 0.2, 0.4, 0.6, 0.8, 1]
 
@@ -214,7 +213,7 @@ def reliability(record: Record, after: Record | None = None) -> str:
     return svg("reliability", "Share of detections that are right, by score", [230, 48], draw, margins=margins)
 
 
-# ---- classes and errors ----------------------------------------------------------------------------------------------
+# ---- classes ---------------------------------------------------------------------------------------------------------
 
 
 def precision_recall(classes: Mapping[str, Sequence[float]]) -> str:
@@ -246,54 +245,6 @@ def precision_recall(classes: Mapping[str, Sequence[float]]) -> str:
 
     margins = Margins(foot=LEGEND_FOOT + 16 * (rows - 1))
     return svg("precision-recall", "Precision over recall of each class at IoU 0.50", [230], draw, margins=margins)
-
-
-def class_precision(rows: Sequence[Record], what: str = "AP") -> str:
-    """Draw the average precision of each class with its interval, the highest first.
-
-    Args:
-        rows: name, value, low, high, boxes; value, or low and high, may be None.
-        what: name of the figure.
-    """
-    known = sorted((row for row in rows if row.get("value") is not None), key=lambda row: -number(row["value"]))
-    names = [f"{_cut(str(row['name']))} ({int(row.get('boxes') or 0):,})" for row in known]
-    label = f"{what} of each class with its 95 % interval; in brackets the number of boxes"
-    return _bars("classes", label, names, known, what)
-
-
-def error_costs(rows: Sequence[Record]) -> str:
-    """Draw what each type of error costs, the dearest first; rows of type, count, value, low, high (AP, 0 to 1)."""
-    known = sorted((row for row in rows if row.get("value") is not None), key=lambda row: -number(row["value"]))
-    names = [f"{_cut(str(row['type']))} ({int(row.get('count') or 0):,})" for row in known]
-    label = "What each type of error costs, with 95 % intervals; in brackets how often it occurs"
-    return _bars("errors", label, names, known, "AP that it costs")
-
-
-def _bars(name: str, label: str, names: Sequence[str], rows: Sequence[Record], what: str) -> str:
-    if not rows:
-        return ""
-    value, low, high = np.array([_interval(row) for row in rows]).T
-    end = float(np.nanmax([value, high]))
-
-    def draw(panels: list[Any]) -> None:
-        (axes,) = panels
-        at = np.arange(len(rows))
-        axes.barh(at, value, 0.62, color=SERIES[0], alpha=0.55, linewidth=0)
-        axes.hlines(at, low, high, color=INK, linewidth=1.3)
-        name_panel(axes, what)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(min(0.0, float(np.nanmin([value, low]))), end * 1.02 if end > 0 else 1.0)
-        axes.set_yticks([])
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
-        for y, text, shown in zip(at, names, value, strict=True):
-            place = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 11}
-            axes.text(-0.015, y, text, ha="right", **place)
-            axes.text(1.015, y, f"{shown:.3f}", ha="left", **place)
-
-    margins = Margins(left=16 + 6.3 * max(map(len, names)), right=58, foot=26)
-    return svg(name, label, [_ROW * len(rows) + 6], draw, margins=margins)
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_tiles_come_row_by_row_and_know_their_inner_edges() -> None:
 
 @pytest.mark.parametrize(("side", "overlap"), [(0, 0.2), (-5, 0.2), (10, -0.1), (10, 0.95), (10, float("nan"))])
 def test_impossible_tilings_are_refused(side: int, overlap: float) -> None:
-    with pytest.raises(UsageError, match="tile|overlap"):
+    with pytest.raises(UsageError, match=r"tile|overlap"):
         tile_rectangles(100, 100, side, overlap)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scene import Scene, scenes, weights_of
 from scipy import stats
-from test_inspection import Scene, scenes, weights_of
 
 from pipeline.evaluation.counting import (
     FIGURES,

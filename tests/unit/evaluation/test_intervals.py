@@ -111,6 +111,26 @@ def test_weights_of_one_give_the_figure_itself(seed: int) -> None:
     np.testing.assert_allclose(resampled_ap(table.outcomes(0), ones)[1], expected[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("product", [0, 10**9])
+def test_both_ways_of_counting_give_the_figure_itself(product: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "_PRODUCT", product)
+    for seed in range(30):
+        table = matched(random_set(seed))
+        ones = np.ones((1, len(table.truth.image_ids)), np.int32)
+        np.testing.assert_allclose(resampled_map(table, ones)[0], scores(table).precision[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("boxes", [7, 25, 50, 100, 150, 200, 300])
+def test_every_recall_level_is_met_where_it_should_be(boxes: int) -> None:
+    # 29 of 100 is stored as 0.29, and 100 times that as 28.999999999999996.
+    grid = [(0, 0, (12.0 * (n % 20), 12.0 * (n // 20), 10.0, 10.0)) for n in range(boxes)]
+    hits = [(0, 0, 1 - n / 1000, one[2]) for n, one in enumerate(grid)]
+    alarms = [(0, 0, 1 - n / 1000 - 0.0005, (500.0, 500.0, 10.0, 10.0)) for n in range(boxes)]  # one after every hit
+    table = matched(CocoSet.of(grid, hits + alarms, images=1, classes=1), limit=1000)
+    drawn = resampled_map(table, np.array([[1], [2]], np.int32))
+    np.testing.assert_allclose(drawn, np.stack([scores(table).precision[0]] * 2), rtol=0, atol=1e-12)
+
+
 @settings(deadline=None, max_examples=40)
 @given(SEEDS, st.data())
 def test_whole_weights_equal_a_copied_set(seed: int, data: st.DataObject) -> None:

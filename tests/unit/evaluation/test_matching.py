@@ -234,6 +234,14 @@ def test_other_thresholds_may_be_asked_for() -> None:
     assert [table.matched(t).tolist() for t in range(3)] == [[0, -1], [-1, 0], [-1, 0]]
 
 
+def test_a_threshold_of_one_forgives_the_last_digits() -> None:
+    truth, detections = arrays(
+        CocoSet.of([(0, 0, BOX)] * 2, [(0, 0, 0.9, part(1 - 1e-12)), (0, 0, 0.8, part(1 - 1e-9))])
+    )
+    table = match(truth, detections, thresholds=np.array([0.5, 1.0]))
+    assert [(table.matched(t) >= 0).tolist() for t in range(2)] == [[True, True], [True, False]]
+
+
 def test_nothing_matches_nothing() -> None:
     for images in (0, 2):
         table = matched(CocoSet.of([], [], images=images))

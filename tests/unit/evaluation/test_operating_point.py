@@ -10,22 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scene import Scene, f1_by_hand, inspected, scenes, weights_of
 from scipy import stats
-from test_inspection import Scene, scenes, weights_of
 
 from pipeline.errors import DataError, RunError, UsageError
 from pipeline.evaluation import operating_point
-from pipeline.evaluation.inspection import Rate
-from pipeline.evaluation.intervals import image_weights, proportion_interval
-from pipeline.evaluation.operating_point import (
-    OperatingPoint,
-    Rule,
-    _differ,
-    allowed_escapes,
-    check,
-    choose,
-    figures_at,
-)
+from pipeline.evaluation.intervals import image_weights
+from pipeline.evaluation.operating_point import OperatingPoint, Rule, allowed_escapes, choose
+from pipeline.evaluation.threshold_figures import figures_at
 
 F1 = Rule()
 
@@ -35,65 +27,8 @@ def two_boxes_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operating_point, "FEW_BOXES", 2)
 
 
-def kept_by_hand(scene: Scene, thresholds: np.ndarray) -> list[tuple[int, int, float, str]]:
-    return [row for row in scene.outcomes() if row[2] >= thresholds[row[1]]]
-
-
-def f1_by_hand(scene: Scene, thresholds: np.ndarray, class_id: int | None = None) -> float:
-    kept = [row[3] for row in kept_by_hand(scene, thresholds) if class_id in (None, row[1])]
-    boxes = sum(not ignored and class_id in (None, k) for _, k, ignored in scene.boxes)
-    return 2 * kept.count("hit") / (boxes + kept.count("hit") + kept.count("alarm"))
-
-
 def stops(scene: Scene) -> list[float]:
     return [math.inf, *(score for _, _, score, _ in scene.found)]
-
-
-# ---- figures at thresholds -------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(scenes(), st.lists(st.sampled_from([0.0, 0.3, 0.4, 0.75, 2.0]), min_size=3, max_size=3))
-def test_figures_at_thresholds_equal_a_count_one_by_one(scene: Scene, cuts: list[float]) -> None:
-    thresholds = np.array(cuts[: scene.classes])
-    figures = figures_at(scene.table(), thresholds, weights_of(scene))
-    kept = kept_by_hand(scene, thresholds)
-    rejected, right = {row[0] for row in kept}, {row[0] for row in kept if row[3] == "hit"}
-    defective = {i for i, _, ignored in scene.boxes if not ignored}
-    good = set(range(scene.pictures)) - {i for i, _, _ in scene.boxes}
-    assert (figures.escape.events, figures.escape.trials) == (len(defective - rejected), len(defective))
-    assert (figures.overkill.events, figures.overkill.trials) == (len(good & rejected), len(good))
-    assert figures.by_luck == len(defective & rejected - right)
-    for k, of_class in enumerate(figures.per_class.values()):
-        words = [row[3] for row in kept if row[1] == k]
-        hits, alarms = words.count("hit"), words.count("alarm")
-        boxes = sum(class_id == k and not ignored for _, class_id, ignored in scene.boxes)
-        assert (of_class.recall.events, of_class.recall.trials) == (hits, boxes)
-        assert (of_class.precision.events, of_class.precision.trials) == (hits, hits + alarms)
-        assert of_class.false_alarms == alarms / scene.pictures
-        assert of_class.f1 == (pytest.approx(f1_by_hand(scene, thresholds, k)) if boxes else None)
-    assert figures.boxes.recall.events == sum(f.recall.events for f in figures.per_class.values())
-    assert figures.boxes.precision.trials == sum(f.precision.trials for f in figures.per_class.values())
-    assert json.loads(json.dumps(figures.to_dict(), allow_nan=False)) == figures.to_dict()
-
-
-def test_classes_are_counted_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    boxes = [(i % 9, i % 7, False) for i in range(63)]
-    found = [(i % 9, i % 7, float(rng.random()), i) for i in range(63)]
-    table = Scene(9, boxes, found, classes=7).table()
-    whole = figures_at(table, np.full(7, 0.5), image_weights(9, 50))
-    monkeypatch.setattr(operating_point, "_CELLS", 9 * 3)
-    assert figures_at(table, np.full(7, 0.5), image_weights(9, 50)) == whole
-
-
-def test_boxes_of_a_picture_that_are_missed_together_are_worth_a_picture() -> None:
-    boxes = [(i, 0, False) for i in range(30) for _ in range(10)]
-    found = [(i, 0, 0.9, 10 * i + j) for i in range(15) for j in range(10)]
-    scene = Scene(30, boxes, found, classes=1)
-    recall = figures_at(scene.table(), np.array([0.5]), image_weights(30, 2000)).boxes.recall
-    assert (recall.events, recall.trials) == (150, 300)
-    assert recall.effective == pytest.approx(30 * 29 / 30 * (1.96 / 2.045) ** 2, rel=0.1)
 
 
 # ---- the choice ------------------------------------------------------------------------------------------------------
@@ -214,13 +149,6 @@ def test_the_rule_of_three_is_the_case_without_escapes() -> None:
     assert 0.05 * 59 == pytest.approx(3, abs=0.06)
 
 
-def inspected(rng: np.random.Generator, defective: int, good: int = 20) -> Scene:
-    boxes = [(i, 0, False) for i in range(defective)]
-    found = [(i, 0, float(rng.beta(4, 2)), i) for i in range(defective)]
-    found += [(i, 0, float(rng.beta(2, 4)), None) for i in range(defective, defective + good)]
-    return Scene(defective + good, boxes, found, classes=1)
-
-
 def test_a_promise_is_broken_in_at_most_five_percent_of_all_choices_and_not_much_less() -> None:
     rng = np.random.default_rng(8)
     broken = 0
@@ -271,7 +199,7 @@ def test_in_groups_the_groups_count_for_a_promise() -> None:
     assert "30 groups with defective pictures are too few" in point.notes[0]
 
 
-# ---- record and check ------------------------------------------------------------------------------------------------
+# ---- the record ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", [F1, Rule("cost", 10), Rule("max_escape", 0.05)])
@@ -299,48 +227,3 @@ def test_a_damaged_record_is_refused(changes: dict[str, Any]) -> None:
         OperatingPoint.from_dict({**point.to_dict(), **changes}, "there")
     with pytest.raises(RunError):
         OperatingPoint.from_dict({})
-
-
-def test_the_check_uses_the_thresholds_of_the_choice() -> None:
-    val, test = (inspected(np.random.default_rng(seed), 70).table() for seed in (1, 2))
-    weights = image_weights(90, 50)
-    point = choose(val, Rule("max_escape", 0.05), "val", weights)
-    found = check(point, test, "test", weights)
-    assert found.figures == figures_at(test, np.array([point.overall]), weights)
-    assert found.agrees
-    assert "test agrees with val within noise" in found.sentences
-    assert any("promise of at most 5 %" in sentence for sentence in found.sentences)
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
-
-
-def test_another_camera_is_told_from_noise() -> None:
-    scene = inspected(np.random.default_rng(1), 70)
-    darker = Scene(90, scene.boxes, [(i, k, score / 3, at) for i, k, score, at in scene.found], 1)
-    weights = image_weights(90, 50)
-    point = choose(scene.table(), Rule("max_escape", 0.05), "val", weights)
-    found = check(point, darker.table(), "test", weights)
-    assert not found.agrees
-    assert any(s.startswith("escape rate: ") and "more than chance explains" in s for s in found.sentences)
-    assert any("is broken on test" in sentence for sentence in found.sentences)
-
-
-def test_a_check_without_defective_pictures_says_so() -> None:
-    point = choose(
-        inspected(np.random.default_rng(1), 70).table(), Rule("max_escape", 0.05), "val", image_weights(90, 9)
-    )
-    found = check(point, Scene(3).table(), "test", np.ones((2, 3), np.int32))
-    assert any("cannot be checked" in sentence for sentence in found.sentences)
-    assert any("no picture has a box" in sentence for sentence in found.sentences)
-
-
-def test_newcombes_example_and_the_rate_of_false_alarms() -> None:
-    # Newcombe 1998, table II (a): 56/70 - 48/80 = 0.2, method 10: 0.0524 to 0.3339.
-    assert _differ(Rate(56, 70, 70.0), Rate(48, 80, 80.0), 0.95)
-    assert not _differ(Rate(56, 70, 70.0), Rate(48, 80, 80.0), 0.999)
-    a, b = proportion_interval(56, 70), proportion_interval(48, 80)
-    assert 0.2 - math.hypot(0.8 - a.low, b.high - 0.6) == pytest.approx(0.0524, abs=1e-4)
-    assert not _differ(Rate(0, 0, 0.0), Rate(5, 10, 10.0), 0.95)
-    rng = np.random.default_rng(0)
-    pairs = rng.binomial((60, 90), 0.2, (1500, 2)).tolist()
-    share = np.mean([_differ(Rate(x, 60, 60.0), Rate(y, 90, 90.0), 0.95) for x, y in pairs])
-    assert 0.03 < share < 0.07

@@ -27,13 +27,12 @@ def detect(
     *,
     least: float = 6.0,
     jitter: Callable[[int], Boxes] = lambda count: np.zeros((count, 4)),
-    missed: Callable[[int], NDArray[np.bool_]] = lambda count: np.zeros(count, bool),
 ) -> TileDetections:
     """A detector that sees in each tile what is at least `least` pixels wide and high there, whole or cut."""
     rows = []
     for number, tile in enumerate(TILES):
         shown, share = clip_to_tile(objects, tile)
-        seen = ((shown[:, 2:] - shown[:, :2]) >= least).all(axis=1) & ~missed(len(objects))
+        seen = ((shown[:, 2:] - shown[:, :2]) >= least).all(axis=1)
         shown = np.clip(shown + jitter(len(objects)), np.tile(tile[:2], 2), np.tile(tile[2:], 2))
         rows += [(*shown[k], 0.5 + share[k] / 4 + 0.001 * number, classes[k], number) for k in np.flatnonzero(seen)]
     table = np.array(rows, np.float64).reshape(-1, 7)

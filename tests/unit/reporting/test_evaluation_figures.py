@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 from helpers import box, dataset_of
 
-from pipeline.evaluation.calibration import check, fit
 from pipeline.evaluation.calibration import reliability as measure_reliability
+from pipeline.evaluation.calibrators import check, fit
 from pipeline.evaluation.counting import counting
-from pipeline.evaluation.inspection import froc as measure_froc
+from pipeline.evaluation.froc import froc as measure_froc
 from pipeline.evaluation.inspection import rejection_curve
 from pipeline.evaluation.intervals import image_weights
 from pipeline.evaluation.matching import MatchTable, match
@@ -56,22 +56,9 @@ def words(svg: str) -> str:
     return " | ".join(text.strip() for text in ET.fromstring(svg).itertext() if text.strip())
 
 
-def class_rows(count: int) -> list[dict[str, Any]]:
-    return [
-        {"name": f"class {k}", "value": k / count, "low": 0.9 * k / count, "high": 1.0, "boxes": 1000 + k}
-        for k in range(count)
-    ]
-
-
 def curves_of(count: int) -> dict[str, list[float]]:
     recall = np.linspace(0, 1, 101)
     return {f"class {k}": (1 - recall ** (k + 1)).tolist() for k in range(count)}
-
-
-ERRORS = [
-    {"type": "missed", "count": 40, "value": 0.2, "low": 0.1, "high": 0.3},
-    {"type": "duplicate", "count": 3, "value": 0.0, "low": None, "high": None},
-]
 
 
 def every_figure(table: MatchTable) -> dict[str, str]:
@@ -85,8 +72,6 @@ def every_figure(table: MatchTable) -> dict[str, str]:
         "counts": figures.count_scatter(stored(counted)["total"]),
         "reliability": figures.reliability(calibration["before"], calibration["after"]),
         "precision-recall": figures.precision_recall(curves_of(6)),
-        "classes": figures.class_precision(class_rows(6)),
-        "errors": figures.error_costs(ERRORS),
     }
 
 
@@ -98,8 +83,6 @@ def test_every_figure_is_drawn_from_what_the_evaluation_writes() -> None:
         "counts": ("pictures (40)", "objects in the picture"),
         "reliability": ("share that is right", "scores, error", "calibrated, error", "detections lie"),
         "precision-recall": ("precision", "recall", "mean", "class 5"),
-        "classes": ("class 5 (1,005)", "0.833"),
-        "errors": ("missed (40)", "0.200", "AP that it costs"),
     }
     for name, svg in drawn.items():
         shown = words(svg)
@@ -133,9 +116,6 @@ def test_figures_take_font_ink_and_colours_from_the_page_and_share_no_ids() -> N
         lambda: figures.reliability({}),
         lambda: figures.reliability(stored(measure_reliability(table_of(found=0), WEIGHTS)), {}),
         lambda: figures.precision_recall({}),
-        lambda: figures.class_precision([]),
-        lambda: figures.class_precision([{"name": "a", "value": None, "low": None, "high": None, "boxes": 0}]),
-        lambda: figures.error_costs([]),
     ],
 )
 def test_nothing_to_draw_draws_nothing(svg: Callable[[], str]) -> None:
@@ -186,11 +166,6 @@ def test_a_perfect_detector_without_false_alarms_is_drawn() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 6, 7, 40])
 def test_any_number_of_classes_is_readable(count: int) -> None:
-    svg = figures.class_precision(class_rows(count))
-    assert all(f"class {k} (" in words(svg) for k in range(count))
-    assert words(svg).index(f"class {count - 1} (") <= words(svg).index("class 0 (")
-    height = float(re.search(r'viewBox="0 0 480 ([\d.]+)"', svg)[1])  # type: ignore[index]
-    assert height > 14 * count
     shown = words(figures.precision_recall(curves_of(count)))
     assert ("mean" in shown) == (count > 1)
     named = [k for k in range(count) if re.search(rf"class {k}( \||$)", shown)]
@@ -208,7 +183,6 @@ def test_many_classes_and_many_pictures_stay_small() -> None:
 
 def test_names_are_escaped_cut_and_never_read_as_formulas() -> None:
     name = r"<b>$\frac a very long name of a class"
-    svg = figures.class_precision([{"name": name, "value": 0.5, "low": 0.4, "high": 0.6, "boxes": 3}])
+    svg = figures.precision_recall({name: [1.0] * 101})
     assert "<b>" not in svg
-    assert r"<b>$\frac a very long… (3)" in words(svg)
-    assert "<b>" not in figures.precision_recall({name: [1.0] * 101})
+    assert r"<b>$\frac a very long…" in words(svg)

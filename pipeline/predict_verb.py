@@ -1,0 +1,105 @@
+"""The verb that uses a trained detector: predict folders and single pictures at the thresholds chosen on val."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import Configurable, load_config, settle
+from .errors import RunError, UsageError
+from .runs import Run
+
+if TYPE_CHECKING:
+    from .evaluation.predict_files import FilePredictions
+
+FORMATS = ("json", "coco", "yolo", "drawn")
+SHOWN_FROM = 0.25  # Ultralytics' own default for showing a detection, where no threshold was chosen
+
+
+def predict(
+    subject: Run | Path | str,
+    sources: Sequence[Path | str],
+    *,
+    config: Configurable = None,
+    overrides: Sequence[str] = (),
+) -> FilePredictions:
+    """Predict pictures with the weights of a run at its operating point, or with a checkpoint.
+
+    Args:
+        subject: a run, whose thresholds chosen on val are used, or a checkpoint (.pt), for which it is 0.25.
+        sources: folders, their sub-folders included, and picture files.
+        config: for a checkpoint: its sections `eval` and `train` (imgsz, device) say how; a run has its own.
+        overrides: `key=value` texts laid over it; `eval.conf=0.4` takes the place of all thresholds.
+
+    Raises:
+        DataError: a source is not there, holds no pictures, or none of them can be read.
+        RunError, ModelError, ConfigError, UsageError: with a message that says what to do.
+    """
+    from .evaluation.evaluate import predict_settings
+    from .evaluation.predict_files import predict_files
+    from .leash import tighten
+
+    if not sources:
+        raise UsageError("name the pictures: tuneup predict runs/NAME FOLDER_OR_PICTURE ...")
+    tighten()
+    path = subject.path if isinstance(subject, Run) else Path(subject)
+    run = None if path.suffix == ".pt" else Run.open(path)
+    if run is not None and config is not None:
+        raise UsageError("a run predicts with its own configuration; change single keys with key=value")
+    settled = settle(config, overrides) if run is None else load_config(run.path / "config.yaml", overrides)
+    weights = path if run is None else run.weights("best")
+    if run is not None and not weights.is_file():
+        raise RunError(f"{run.path}: no weights/best.pt; nothing can be predicted with it")
+    asked = any(word.startswith(("eval.conf=", "conf=")) for word in overrides)
+    thresholds = None if asked or run is None else _thresholds(run, weights)
+    settings = predict_settings(settled)
+    return predict_files(sources, weights, settings if asked else replace(settings, conf=SHOWN_FROM), thresholds)
+
+
+def _thresholds(run: Run, weights: Path) -> Mapping[str, float] | None:
+    """Return the thresholds that were chosen for these weights; None where none were."""
+    from .evaluation.chosen import kept
+    from .evaluation.split_guard import weights_digest
+
+    found = kept(run, weights_digest(weights))
+    return None if found is None else found.point.thresholds
+
+
+def document(predictions: FilePredictions) -> dict[str, Any]:
+    """Return what was predicted as one document fit for JSON."""
+    from .evaluation.writers import document
+
+    return document(predictions)
+
+
+def write_predictions(predictions: FilePredictions, folder: Path | str, formats: Sequence[str]) -> list[Path]:
+    """Write what was predicted into a folder; returns what was written.
+
+    Args:
+        predictions: from `predict`.
+        folder: outside of the folders that the pictures came from; nothing in it is overwritten.
+        formats: of `FORMATS`.
+
+    Raises:
+        UsageError: there is no such format, or something would be overwritten.
+        RunError: it cannot be written.
+    """
+    from .evaluation import writers
+
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"--format {', '.join(unknown)}: one of {', '.join(FORMATS)}")
+    place = Path(folder)
+    written = []
+    for name in dict.fromkeys(formats):
+        if name == "json":
+            written.append(writers.write_json(predictions, place / "predictions.json"))
+        elif name == "coco":
+            written.append(writers.write_coco(predictions, place / "coco"))
+        elif name == "yolo":
+            written.append(writers.write_yolo(predictions, place / "labels"))
+        else:
+            written.append(writers.draw(predictions, place / "drawn"))
+    return written
