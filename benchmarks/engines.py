@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,10 @@ ENGINES = {
 # ---- data -----------------------------------------------------------------------------------------------------------
 
 
-def make_set(shape: tuple[int, int, int, int], noise: float, seed: int = 0) -> tuple[list[Any], list[Any], list[Any]]:
-    """Return COCO's lists of images, annotations and detections.
+def make_set(
+    shape: tuple[int, int, int, int], noise: float, seed: int = 0
+) -> tuple[list[Any], list[Any], Iterator[Any]]:
+    """Return COCO's lists of images and annotations, and one detection after the other.
 
     Six of ten detections lie near an object, the surer the nearer, one in ten of them with a wrong class; the others
     lie anywhere and have low scores.
@@ -85,12 +87,15 @@ def make_set(shape: tuple[int, int, int, int], noise: float, seed: int = 0) -> t
         }
         for n in range(boxes)
     ]
-    results = [
-        {"image_id": i + 1, "category_id": c + 1, "bbox": box, "score": s}
-        for i, c, box, s in zip(
-            where[order].tolist(), what[order].tolist(), found[order].tolist(), score[order].tolist(), strict=True
-        )
-    ]
+    results = (
+        {
+            "image_id": int(where[n]) + 1,
+            "category_id": int(what[n]) + 1,
+            "bbox": found[n].tolist(),
+            "score": float(score[n]),
+        }
+        for n in order
+    )
     return pictures, annotations, results
 
 
@@ -107,7 +112,10 @@ def write_set(folder: Path, shape: tuple[int, int, int, int], noise: float) -> N
     categories = [{"id": k + 1, "name": f"class {k + 1}"} for k in range(shape[2])]
     truth = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "gt.json").write_text(json.dumps(truth), "utf-8")
-    (folder / "dt.json").write_text(json.dumps(results), "utf-8")
+    with (folder / "dt.json").open("w", encoding="utf-8") as file:
+        for number, result in enumerate(results):
+            file.write(("[" if number == 0 else ",") + json.dumps(result))
+        file.write("]")
 
 
 # ---- one measurement, in a process of its own -----------------------------------------------------------------------
@@ -227,9 +235,7 @@ def compare(name: str, folder: Path, rounds: int) -> None:
                 results.append(in_a_process(engine, folder))
     images, boxes, classes, detections = SETS[name]
     print(f"\n({name}) {images:,} images, {boxes:,} boxes, {classes} classes, {detections:,} detections\n")
-    print(
-        f"| engine | {' / '.join(NUMBERS[:3])} | {' / '.join(NUMBERS[3:6])} | s | s of CPU | MB | with reading files, s |"
-    )
+    print("| engine | AP / AP50 / AP75 | APs / APm / APl | s | s of CPU | MB | with reading the files, s |")
     print("|---|---|---|---|---|---|---|")
     for engine, results in found.items():
         n = results[0]["numbers"]
@@ -241,9 +247,9 @@ def compare(name: str, folder: Path, rounds: int) -> None:
     for engine, results in found.items():
         if engine != "ours":
             pairs = list(zip(results, ours, strict=False))
-            times = statistics.median(theirs["wall"] / own["wall"] for theirs, own in pairs)
+            wall, cpu = (statistics.median(other[key] / own[key] for other, own in pairs) for key in ("wall", "cpu"))
             apart = max(abs(x - y) for x, y in zip(results[0]["numbers"], ours[0]["numbers"], strict=True))
-            print(f"{engine}: {times:.2f} times our time; the 12 numbers differ by {apart:.1e} at most")
+            print(f"{engine}: {wall:.2f} times our time, {cpu:.2f} times our CPU time; numbers differ by {apart:.1e}")
 
 
 def _median(results: list[dict[str, Any]], key: str) -> float:

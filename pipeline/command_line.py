@@ -42,6 +42,6 @@ def console_for(as_json: bool) -> Console:
 def answer(as_json: bool, document: Any, show: Callable[[Console], None]) -> None:
     """Print the answer of a command: the document, or what a person reads."""
     if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     else:
         show(console_for(False))

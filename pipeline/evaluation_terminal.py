@@ -63,7 +63,7 @@ def print_evaluation(console: Console, metrics: Mapping[str, Any]) -> None:
         column.justify = "right"
     for row in metrics["per_class"]:
         scores = ["-" if row[key] is None else f"{row[key]:.3f}" for key in ("ap50_95", "ap50", "ap75")]
-        interval = _range(row["ap50_95_interval"]).strip() or "-"
+        interval = _range(row["intervals"]["ap50_95"]).strip() or "-"
         table.add_row(escape(row["name"]), str(row["images"]), str(row["boxes"]), scores[0], interval, *scores[1:])
     console.print(f"[bold]{metrics['split']}[/]  {evaluation_words(metrics)}", highlight=False, soft_wrap=True)
     console.print(table)
@@ -121,7 +121,7 @@ def footing(metrics: Mapping[str, Any]) -> str:
         f"{key} {value}" for key, value in (metrics.get("settings") or {}).items() if value is not None
     )
     drawn = metrics["resampling"]
-    speed = f"{metrics['ms_per_image']} ms per picture" if metrics.get("ms_per_image") is not None else ""
+    speed = f"{metrics['ms_per_image']:.1f} ms per picture" if metrics.get("ms_per_image") is not None else ""
     parts = (
         f"definition {metrics['definition']}",
         settings,

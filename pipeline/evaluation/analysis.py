@@ -113,14 +113,15 @@ def analyse(
     metrics: dict[str, Any] = {
         "schema": SCHEMA,
         "definition": DEFINITION,
+        "limit": limit,
         "images": len(truth.image_ids),
         "boxes": int((~truth.ignored).sum()),
         "ignored_boxes": int(truth.ignored.sum()),
         "detections": len(detections.score),
         "resampling": {"unit": groups.unit, "units": groups.units, "resamples": resamples, "seed": SEED},
-        **measure(table, weights),
+        **measure(table, weights, groups.number),
         "errors": [cost.to_dict() for cost in error_costs(errors, weights)],
-        "confusions": confusions(errors).to_dicts(),
+        "confusions": _named(confusions(errors), truth.names),
         "ultralytics": {name: found.to_dict() for name, found in reconcile(table, max_det=max_det).items()},
     }
     curves = {
@@ -129,3 +130,9 @@ def analyse(
         "froc": froc(table, weights, groups.number).to_dict(),
     }
     return Analysis(table, weights, groups, errors, metrics, curves, {"errors": errors.to_frame()})
+
+
+def _named(confused: pl.DataFrame, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the confusions with the names of the classes in place of their numbers."""
+    rows = confused.rename({"class_id": "detected"}).to_dicts()
+    return [{**row, **{key: names[row[key]] for key in ("truth_class", "detected")}} for row in rows]

@@ -84,11 +84,12 @@ def find_candidates(truth: Truth, detections: Detections, order: NDArray[np.int6
         stop = max(start + 1, int(np.searchsorted(end, done + _PAIRS_AT_ONCE, side="right")))
         box = np.repeat(with_detections[start:stop], size[start:stop])
         place = groups.together.take(consecutive(first[start:stop], size[start:stop]))
-        iou = _overlap(detections, order.take(place), truth, box)
-        keep = np.flatnonzero(iou >= least)
+        some, iou = _overlaps(detections, order.take(place), truth, box)
+        enough = np.flatnonzero(iou >= least)
+        keep = some.take(enough)
         places.append(place.take(keep))
         boxes.append(box.take(keep))
-        overlaps.append(iou.take(keep))
+        overlaps.append(iou.take(enough))
         start = stop
     if not places:
         none = np.zeros(0, np.int64)
@@ -106,14 +107,18 @@ def consecutive(first: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[
     return np.asarray(np.repeat(first - end + length, length) + np.arange(end[-1] if len(end) else 0))
 
 
-def _overlap(
+def _overlaps(
     detections: Detections, row: NDArray[np.int64], truth: Truth, box: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the IoU of pairs, in the order of operations of pycocotools: the last digit decides at a threshold."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return which of the pairs overlap, and their IoU.
+
+    The order of operations is that of pycocotools: the last digit decides at a threshold.
+    """
     d, t = detections.xyxy.take(row, axis=0), truth.xyxy.take(box, axis=0)
     width = np.minimum(d[:, 2], t[:, 2]) - np.maximum(d[:, 0], t[:, 0])
     height = np.minimum(d[:, 3], t[:, 3]) - np.maximum(d[:, 1], t[:, 1])
-    shared = np.where((width > 0) & (height > 0), width * height, 0.0)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    some = np.flatnonzero(shared)
+    shared, row, box = shared.take(some), row.take(some), box.take(some)
     own = detections.extent.take(row)
-    whole = np.where(truth.crowd.take(box), own, own + truth.extent.take(box) - shared)
-    return np.asarray(np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0))
+    return some, shared / np.where(truth.crowd.take(box), own, own + truth.extent.take(box) - shared)

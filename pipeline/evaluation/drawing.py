@@ -61,22 +61,40 @@ def draw_boxes(picture: NDArray[np.uint8], labels: Sequence[Label]) -> NDArray[n
         around = (x1 - 1, y1 - 1, x2 + 1, y2 + 1)
         pen.rectangle(around, outline=_DARK, width=line + 2)
         pen.rectangle((x1, y1, x2, y2), outline=colour_of(label.class_id), width=line)
-    for label in labels:  # above all boxes
-        _write(pen, label, _font(round(_LETTERS * scale)), image.size)
+    font = _font(round(_LETTERS * scale))
+    taken: list[tuple[int, int, int, int]] = []
+    for label in reversed(labels):  # above all boxes; the last one chooses its place first
+        taken.append(_write(pen, label, font, image.size, taken))
     return np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR), np.uint8)
 
 
-def _write(pen: ImageDraw.ImageDraw, label: Label, font: ImageFont.FreeTypeFont, size: tuple[int, int]) -> None:
-    """Write a label above its box, or inside it where there is no room above; never beyond the picture."""
+def _write(
+    pen: ImageDraw.ImageDraw,
+    label: Label,
+    font: ImageFont.FreeTypeFont,
+    size: tuple[int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Write a label above its box, below it, or inside it, where it hides no other label and lies in the picture.
+
+    Returns:
+        Where it stands.
+    """
     text = readable(label.text, label.class_id)
     _, _, width, height = (round(side) for side in pen.textbbox((0, 0), text, font=font))
     pad = max(2, height // 6)
     width, height = width + 2 * pad, height + 2 * pad
     x = max(0, min(round(label.box[0]), size[0] - width))
-    above = round(label.box[1]) - height
-    y = max(0, min(above if above >= 0 else round(label.box[1]), size[1] - height))
-    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=colour_of(label.class_id), outline=_DARK)
+    places = []
+    for top in (round(label.box[1]) - height, round(label.box[3]) + 1, round(label.box[1])):
+        y = max(0, min(top, size[1] - height))
+        place = (x, y, x + width, y + height)
+        hides = sum(place[0] < t[2] and t[0] < place[2] and place[1] < t[3] and t[1] < place[3] for t in taken)
+        places.append((hides, y != top, place))
+    _, _, (x, y, right, bottom) = min(places, key=lambda item: item[:2])
+    pen.rectangle((x, y, right - 1, bottom - 1), fill=colour_of(label.class_id), outline=_DARK)
     pen.text((x + pad, y + pad), text, font=font, fill=_DARK)
+    return x, y, right, bottom
 
 
 def readable(text: str, class_id: int) -> str:

@@ -34,7 +34,8 @@ class ErrorCost:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as it stands in `metrics.json`."""
-        cost = to_record(self.cost) or {"value": self.cost.value, "low": None, "high": None, "level": self.cost.level}
+        value = None if np.isnan(self.cost.value) else self.cost.value
+        cost = to_record(self.cost) or {"value": value, "low": None, "high": None, "level": self.cost.level}
         counts = {"count": self.count, "confident": self.confident}
         return {"type": self.type, **counts, "cost": cost, "remedy": self.remedy}
 

@@ -20,8 +20,8 @@ FEW_BOXES = 30
 def coco_numbers(table: MatchTable, measured: Scores) -> dict[str, float | None]:
     """Return COCO's twelve numbers; None where there is no ground truth of that kind.
 
-    `map50_95`, `map50`, `map75`, `map_small`, `map_medium`, `map_large`, `ar1`, `ar10`, `ar100` (the number is the
-    table's limit), `ar_small`, `ar_medium`, `ar_large`.
+    `map50_95`, `map50`, `map75`, `map_small`, `map_medium`, `map_large`, `ar1`, `ar10`, `ar` (at the table's limit,
+    COCO's AR100 for 100), `ar_small`, `ar_medium`, `ar_large`.
     """
     sizes = [(a, size.name) for a, size in enumerate(table.ranges[1:4], start=1)]
     numbers = {
@@ -30,19 +30,22 @@ def coco_numbers(table: MatchTable, measured: Scores) -> dict[str, float | None]
         "map75": mean(measured.precision[0, IOU75]),
         **{f"map_{name}": mean(measured.precision[a]) for a, name in sizes},
         **{f"ar{limit}": mean(measured.recall_at[i]) for i, limit in enumerate(RECALL_LIMITS)},
-        f"ar{table.limit}": mean(measured.recall[0]),
+        "ar": mean(measured.recall[0]),
         **{f"ar_{name}": mean(measured.recall[a]) for a, name in sizes},
     }
     return numbers
 
 
-def measure(table: MatchTable, weights: NDArray[np.int32]) -> dict[str, Any]:
+def measure(table: MatchTable, weights: NDArray[np.int32], groups: NDArray[np.int32] | None = None) -> dict[str, Any]:
     """Return the figures of a match table made with `RANGES`, with intervals.
 
     Args:
         table: the matches.
         weights: [R, I] resamples of the pictures, from `intervals.image_weights`.
+        groups: [I] the group of each picture where whole groups were drawn.
     """
+    unit = np.arange(len(table.truth.image_ids)) if groups is None else groups
+    units = len(np.unique(unit))
     measured = scores(table)
     resampled = resampled_map(table, weights)  # [R, T, K]
     numbers = coco_numbers(table, measured)
@@ -52,14 +55,18 @@ def measure(table: MatchTable, weights: NDArray[np.int32]) -> dict[str, Any]:
         "map75": class_mean(resampled[:, IOU75]),
     }
     intervals = {
-        name: None if numbers[name] is None else to_record(mean_interval(float(numbers[name] or 0.0), draw))
+        name: None
+        if numbers[name] is None
+        else to_record(mean_interval(float(numbers[name] or 0.0), draw, units=units))
         for name, draw in draws.items()
     }
     found = curves(table.outcomes(IOU50))
     return {
         **numbers,
         "intervals": intervals,
-        "per_class": [_class_row(table, measured, resampled, k, found[k]) for k in range(len(table.truth.names))],
+        "per_class": [
+            _class_row(table, measured, resampled[:, :, k], k, found[k], unit) for k in range(len(table.truth.names))
+        ],
         "relative_size": [
             {
                 "name": size.name,
@@ -80,7 +87,12 @@ def precision_recall(table: MatchTable) -> dict[str, list[float]]:
 
 
 def _class_row(
-    table: MatchTable, measured: Scores, resampled: NDArray[np.float64], k: int, curve: Curve | None
+    table: MatchTable,
+    measured: Scores,
+    resampled: NDArray[np.float64],
+    k: int,
+    curve: Curve | None,
+    unit: NDArray[np.int64] | NDArray[np.int32],
 ) -> dict[str, Any]:
     truth = table.truth
     counted = (truth.class_id == k) & ~truth.ignored
@@ -94,13 +106,15 @@ def _class_row(
         "ap_by_iou": [_number(value) for value in measured.precision[0, :, k]],
         "recall50": _number(measured.recall[0, IOU50, k]),
         "best_f1": None if curve is None else _best_f1(curve),
-        "ap50_95_interval": None,
-        "ap50_interval": None,
+        "intervals": {"ap50_95": None, "ap50": None},
         "note": "",
     }
     if row["ap50_95"] is not None:
-        row["ap50_95_interval"] = to_record(mean_interval(row["ap50_95"], resampled[:, :, k].mean(axis=1)))
-        row["ap50_interval"] = to_record(mean_interval(row["ap50"], resampled[:, IOU50, k]))
+        units = len(np.unique(unit[truth.image[counted]]))  # boxes of one picture say nothing of other pictures
+        row["intervals"] = {
+            "ap50_95": to_record(mean_interval(row["ap50_95"], resampled.mean(axis=1), units=units)),
+            "ap50": to_record(mean_interval(row["ap50"], resampled[:, IOU50], units=units)),
+        }
         row["note"] = _note(row)
     return row
 
@@ -121,7 +135,7 @@ def _note(row: dict[str, Any]) -> str:
     if row["boxes"] >= FEW_BOXES:
         return ""
     boxes = "1 box" if row["boxes"] == 1 else f"{row['boxes']} boxes"
-    interval = row["ap50_95_interval"]
+    interval = row["intervals"]["ap50_95"]
     if interval is None:
         return f"{row['name']}: {boxes}, too few for an interval"
     return f"{row['name']}: {boxes}, interval {100 * (interval['high'] - interval['low']):.0f} points wide"

@@ -20,7 +20,9 @@ from ..model_source import load_weights
 NEVER = 1e9  # seconds: Ultralytics' NMS stops half-way through a batch when it takes long, and drops the rest
 FIRST_CANDIDATES = 4096  # for NMS; see `_suppress`
 MOST_CANDIDATES = 30_000  # Ultralytics' own limit
-CPU_BATCH = 4  # YOLO26n, 640 px, one core: 82 ms per picture in batches of 1 to 4, 100 ms in batches of 8 or 16
+# Pixels of a batch on a CPU. YOLO26n on one core: at 640 px 82 ms per picture in batches of 1 to 4, 100 ms in batches of
+# 8 or 16; at 320 px 29 ms in batches of 1, 24 of 4, 22 of 8, 20 of 16.
+CPU_PIXELS = 4 * 640 * 640
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class PredictSettings:
         conf: least confidence.
         iou: overlap above which NMS drops a detection.
         max_det: most detections of one input: of a picture, or of each of its tiles.
-        batch: inputs at once; on a CPU at most `CPU_BATCH`, more is slower there.
+        batch: inputs at once; on a CPU at most `CPU_PIXELS` of them together, more is slower there.
         device: empty for the first GPU, or the CPU where there is none.
         half: compute with 16-bit numbers; needs a CUDA device.
         head: "nms", "end2end" for the head that needs no NMS, or "auto", see `choose_head`.
@@ -100,14 +102,16 @@ class Detector:
         if device.type == "cpu":
             model.to(memory_format=torch.channels_last)  # 144 -> 100 ms per picture (YOLO26n, 640 px, one core)
         stride = int(max(model.stride.max(), 32))
+        imgsz = -(-settings.imgsz // stride) * stride
+        most = max(1, CPU_PIXELS // imgsz**2) if device.type == "cpu" else settings.batch
         return cls(
             model=model,
             device=device,
             names=tuple(str(model.names[index]) for index in range(len(model.names))),
             head=head,
-            imgsz=-(-settings.imgsz // stride) * stride,
+            imgsz=imgsz,
             stride=stride,
-            batch=min(settings.batch, CPU_BATCH) if device.type == "cpu" else settings.batch,
+            batch=min(settings.batch, most),
             settings=settings,
         )
 

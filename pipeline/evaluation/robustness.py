@@ -43,7 +43,7 @@ class Condition:
         return {
             "corruption": self.corruption,
             "strength": self.strength,
-            "level": BY_NAME[self.corruption].levels[STRENGTHS.index(self.strength)],
+            "parameter": BY_NAME[self.corruption].levels[STRENGTHS.index(self.strength)],
             "map50_95": self.map50_95,
             "map50": self.map50,
             "drop50_95": to_record(self.drop),

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..errors import RunError
@@ -35,21 +35,20 @@ from .schema_figures import (
 from .schema_views import Calibration, Counting, OperatingPoint
 
 _SHOWN = 3  # misfits that a message names
-_AT_LIMIT = "^ar[1-9][0-9]*$"
 
 
 class Optimism(Record):
     """By how much the split that chose the weights flatters them."""
 
     map50_95: Share = defined("estimated excess of Ultralytics' mAP50-95")
-    epochs: Positive = defined("epochs that could have been chosen")
+    epochs: Count = defined("epochs that could have been chosen")
 
 
 class Uses(Record):
     """How often these pictures have judged weights, over all runs of the folder."""
 
     times: Count = defined("evaluations in all")
-    weights: Count = defined("different weights that were judged")
+    different_weights: Count = defined("different weights that were judged")
     times_of_run: Count = defined("evaluations of this run")
 
 
@@ -65,7 +64,7 @@ class Condition(Record):
 
     corruption: str = defined("name of the corruption")
     strength: int = defined("1, barely visible, to 5", ge=1, le=5)
-    level: float = defined("parameter of the corruption at this strength")
+    parameter: float = defined("parameter of the corruption at this strength")
     map50_95: Share = defined("mAP50-95 on the corrupted pictures")
     map50: Share = defined("mAP50 on the corrupted pictures")
     drop50_95: Difference | None = defined("clean minus corrupted mAP50-95; null without a range")
@@ -108,18 +107,8 @@ class FindingRecord(Record):
 # ---- the whole record -----------------------------------------------------------------------------------------------
 
 
-def _only_recall_at_limit(schema: dict[str, Any]) -> None:
-    """Put the pattern of the additional keys, which pydantic checks and does not write down, into the JSON Schema."""
-    about = {"description": "average recall with as many detections per picture and class as the evaluation's limit"}
-    schema["patternProperties"] = {_AT_LIMIT: {**schema.pop("additionalProperties"), **about}}
-    schema["additionalProperties"] = False
-
-
 class _Analysed(Record):
-    """What is read off detections and boxes alone. One key has the limit of detections in its name, such as `ar100`."""
-
-    model_config = ConfigDict(extra="allow", json_schema_extra=_only_recall_at_limit)
-    __pydantic_extra__: dict[Annotated[str, StringConstraints(pattern=_AT_LIMIT)], Share | None] = Field(init=False)
+    """What is read off detections and boxes alone."""
 
     schema_: Literal["tuneup.metrics/1"] = defined("changes when a key changes its name or meaning", alias="schema")
     definition: Literal["COCO"] = defined("whose rules average precision and recall follow")
@@ -127,6 +116,7 @@ class _Analysed(Record):
     chose_checkpoint: bool | None = defined("whether this split chose the weights; null where that is not known")
     trained_on: bool | None = defined("whether the weights were trained on these pictures; null where not known")
     optimism: Optimism | None = defined("by how much the choice flatters; null where nothing was chosen or can be told")
+    limit: Count = defined("detections per picture and class that were looked at")
     images: Count = defined("number of pictures")
     boxes: Count = defined("boxes that count, in all classes")
     ignored_boxes: Count = defined("crowds and difficult boxes, which do not count")
@@ -140,6 +130,7 @@ class _Analysed(Record):
     map_large: Share | None = defined("mAP50-95 of boxes with an area of at least 96 x 96 pixels")
     ar1: Share | None = defined("average recall with 1 detection per picture and class")
     ar10: Share | None = defined("average recall with 10 detections per picture and class")
+    ar: Share | None = defined("average recall at the limit")
     ar_small: Share | None = defined("average recall at the limit, of boxes as in `map_small`")
     ar_medium: Share | None = defined("average recall at the limit, of boxes as in `map_medium`")
     ar_large: Share | None = defined("average recall at the limit, of boxes as in `map_large`")
@@ -217,7 +208,7 @@ def _words(misfit: Mapping[str, Any]) -> str:
     """Say where something does not fit, and what is there."""
     path = ".".join(map(str, misfit["loc"])) or "the record"
     unknown = misfit["type"] in ("extra_forbidden", "string_pattern_mismatch")
-    found = "" if misfit["type"] == "missing" or unknown else f" ({str(misfit['input'])[:60]!r} was found)"
+    found = "" if misfit["type"] == "missing" or unknown else f" ({repr(misfit['input'])[:60]} was found)"
     return f"{path}: {'there is no such key' if unknown else misfit['msg']}{found}"
 
 

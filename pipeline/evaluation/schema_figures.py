@@ -94,6 +94,13 @@ class BestF1(Record):
     recall: Share = defined("share of the boxes that are found")
 
 
+class ClassIntervals(Record):
+    """Intervals of a class."""
+
+    ap50_95: Interval | None = defined("of `ap50_95`")
+    ap50: Interval | None = defined("of `ap50`")
+
+
 class ClassRow(Record):
     """The figures of one class."""
 
@@ -108,8 +115,7 @@ class ClassRow(Record):
     )
     recall50: Share | None = defined("share of the boxes found at IoU 0.50 by all detections")
     best_f1: BestF1 | None = defined("best threshold by F1 on these pictures; null without boxes or detections")
-    ap50_95_interval: Interval | None = defined("of `ap50_95`")
-    ap50_interval: Interval | None = defined("of `ap50`")
+    intervals: ClassIntervals = defined("intervals of the two; null where one picture or group has all boxes")
     note: str = defined("said where the class has few boxes, else empty")
 
 
@@ -166,8 +172,8 @@ class ErrorRow(Record):
 class Confusion(Record):
     """How often one class was taken for another."""
 
-    truth_class: Count = defined("number of the true class, its place in `per_class`")
-    class_id: Count = defined("number of the class that was detected")
+    truth_class: str = defined("the true class")
+    detected: str = defined("the class that was detected")
     count: Count = defined("class errors of this kind, at all scores")
     confident: Count = defined("of these, with a score of 0.25 or more")
     owning: Count = defined("of these, at boxes that nothing else found")

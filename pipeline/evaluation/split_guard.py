@@ -25,7 +25,7 @@ _NEIGHBOURS = 3  # epochs on each side of the best one that tell what it would h
 _MANY_WEIGHTS = 5
 
 
-def optimism(epochs: pl.DataFrame) -> dict[str, float] | None:
+def optimism(epochs: pl.DataFrame) -> dict[str, Any] | None:
     """Estimate by how much the split that chose the weights flatters them; None where too few epochs tell.
 
     The chosen epoch is compared with a straight line through its neighbours, `_NEIGHBOURS` on each side, itself left
@@ -48,7 +48,7 @@ def optimism(epochs: pl.DataFrame) -> dict[str, float] | None:
     if len(others) < _NEIGHBOURS or not np.isfinite(scores[best]):
         return None
     line = np.polyfit(others - best, scores[others], 1)
-    return {"map50_95": max(0.0, float(scores[best] - line[1])), "epochs": float(len(scores))}
+    return {"map50_95": max(0.0, float(scores[best] - line[1])), "epochs": len(scores)}
 
 
 def selection_bonus(candidates: int) -> float:
@@ -70,7 +70,7 @@ def count_use(run: Run, split: str, fingerprint: str, weights: str) -> dict[str,
     The list lies beside the run folders, because the question is what all runs did with the same pictures.
 
     Returns:
-        `times` in all, `weights` different ones, `times_of_run`.
+        `times` in all, `different_weights`, `times_of_run`.
 
     Raises:
         RunError: the list is damaged or cannot be written.
@@ -81,7 +81,7 @@ def count_use(run: Run, split: str, fingerprint: str, weights: str) -> dict[str,
     same = [record for record in read_lines(place) if record["fingerprint"] == fingerprint]
     return {
         "times": len(same),
-        "weights": len({record["weights"] for record in same}),
+        "different_weights": len({record["weights"] for record in same}),
         "times_of_run": sum(record["run"] == run.name for record in same),
     }
 
@@ -95,11 +95,12 @@ def use_findings(split: str, uses: dict[str, int], images: int, deviation: float
         images: number of its pictures.
         deviation: standard deviation of mAP50-95 from the bootstrap, if it could be measured.
     """
-    if uses["weights"] < _MANY_WEIGHTS:
+    if uses["different_weights"] < _MANY_WEIGHTS:
         return []
-    bonus = "" if deviation is None else f", by up to {100 * selection_bonus(uses['weights']) * deviation:.1f} points"
+    lead = 100 * selection_bonus(uses["different_weights"]) * (deviation or 0.0)
+    bonus = "" if deviation is None else f", by up to {lead:.1f} points"
     message = (
-        f"the {images} pictures of '{split}' have judged {uses['weights']} different weights; "
+        f"the {images} pictures of '{split}' have judged {uses['different_weights']} different weights; "
         f"the best of them looks better than it is{bonus}"
     )
     advice = "choose between models on val, and use test for the last one alone; or label new pictures for test"

@@ -68,7 +68,7 @@ def _figures(split: str, metrics: Mapping[str, Any]) -> str:
     ]
     rows += [
         f"| AP50-95 of {_plain(row['name'])} ({row['boxes']} boxes) | {precision(row['ap50_95'])} | "
-        f"{interval_words(row.get('ap50_95_interval'))} |"
+        f"{interval_words((row.get('intervals') or {}).get('ap50_95'))} |"
         for row in metrics["per_class"]
     ]
     return "\n".join([title, "", standing, "", *head, *rows])

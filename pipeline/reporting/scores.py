@@ -119,7 +119,7 @@ def evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
                 "ap": precision(row.get("ap50_95")),
                 "ap50": precision(row.get("ap50")),
                 "percent": round(100 * (row.get("ap50_95") or 0.0), 1),
-                "range": interval_words(row.get("ap50_95_interval")),
+                "range": interval_words((row.get("intervals") or {}).get("ap50_95")),
                 "few": bool(row.get("note")),
             }
             for row in classes

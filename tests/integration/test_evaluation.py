@@ -15,6 +15,7 @@ import pytest
 import pipeline
 from pipeline import cli
 from pipeline.errors import DataError, UsageError
+from pipeline.evaluation.schema import check_metrics
 from pipeline.evaluation.split_guard import USES
 from pipeline.records import read_lines
 from pipeline.runs import Run
@@ -54,8 +55,10 @@ def test_another_detectors_files_give_the_same_figures_as_the_run(
     done = tuneup("eval", "--ground-truth", str(truth), "--detections", str(found), "--json")
     assert done.returncode == 0, done.stderr
     of_files, of_run = json.loads(done.stdout), tiny_run.evaluations()["test"]
-    for name in ("map50_95", "map50", "map75", "ar100"):
+    for name in ("map50_95", "map50", "map75", "ar"):
         assert of_files[name] == pytest.approx(of_run[name], abs=1e-6)
+    check_metrics(of_run)
+    check_metrics(of_files)
     told = tuneup("eval", "--ground-truth", str(truth), "--detections", str(found))
     assert "whether these pictures chose or trained the weights is not known" in told.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dt.json", "gt.json"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from pipeline.evaluation.predict import PredictSettings, load_detector, pictures
 from pipeline.evaluation.predict_files import predict_files
 from pipeline.evaluation.predict_latency import measure_latency
 from pipeline.evaluation.predict_pass import STAGES, Times, predict_pictures
+from pipeline.model_source import load_weights
 from pipeline.runs import DETECTIONS_SCHEMA
 
 SETTINGS = PredictSettings(imgsz=64, conf=0.05, iou=0.7, max_det=300, batch=4, device="cpu")
@@ -50,6 +54,15 @@ def lively(path: Path, names: tuple[str, ...], data: Path) -> Path:
     model.names = dict(enumerate(names))
     torch.save({"model": model.eval(), "train_args": {}}, path)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _load_once() -> Iterator[None]:
+    """Read each checkpoint once: reading safely takes ten times as long as predicting these few pictures."""
+    read = functools.cache(load_weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_detector, "load_weights", lambda path: copy.deepcopy(read(path)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -108,23 +121,17 @@ def ultralytics(best: Path, dataset: Dataset, **keys: Any) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=DETECTIONS_SCHEMA, orient="row")
 
 
-@pytest.mark.parametrize("head", ["nms", "end2end"])
-def test_boxes_are_those_of_ultralytics_own_predict(one: Path, mixed: Dataset, head: str) -> None:
-    only = replace_names(mixed, NAMES[:1])
-    ours = predict_dataset(one, only, replace(SETTINGS, head=head))
-    assert ours.head == head
-    same(ours.detections, ultralytics(one, only, conf=SETTINGS.conf, nms=False if head == "end2end" else None))
-
-
 def replace_names(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
     return Dataset(names, dataset.images, dataset.boxes, dataset.root)
 
 
-def test_auto_is_what_ultralytics_takes_by_default(one: Path, mixed: Dataset) -> None:
+def test_boxes_are_those_of_ultralytics_own_predict(one: Path, mixed: Dataset) -> None:
     only = replace_names(mixed, NAMES[:1])
-    ours = predict_dataset(one, only, SETTINGS)
-    assert ours.head == "nms"
-    same(ours.detections, ultralytics(one, only, conf=SETTINGS.conf))
+    default = ultralytics(one, only, conf=SETTINGS.conf)
+    for head, theirs in (("auto", default), ("end2end", ultralytics(one, only, conf=SETTINGS.conf, nms=False))):
+        ours = predict_dataset(one, only, replace(SETTINGS, head=head))
+        assert ours.head == {"auto": "nms", "end2end": "end2end"}[head]
+        same(ours.detections, theirs)
 
 
 def test_both_heads_are_there_and_differ(best: Path, data: Dataset) -> None:
@@ -227,6 +234,19 @@ def test_half_precision_needs_cuda_and_tiles_an_overlap(best: Path, data: Datase
     ):
         with pytest.raises(UsageError, match=message):
             predict_dataset(best, data, settings)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("head", ["nms", "end2end"])
+def test_half_precision_finds_about_the_same(best: Path, mixed: Dataset, head: str) -> None:
+    full = predict_dataset(best, mixed, replace(SETTINGS, head=head, device="0")).detections
+    half = predict_dataset(best, mixed, replace(SETTINGS, head=head, device="0", half=True)).detections
+    same(full, predict_dataset(best, mixed, replace(SETTINGS, head=head)).detections)
+    assert not half.equals(full)
+    assert abs(half.height - full.height) <= 0.05 * full.height
+    latency = measure_latency(best, mixed, replace(SETTINGS, head=head, device="0", half=True), pictures=5)
+    assert latency.device.startswith("cuda")
 
 
 class Bright:

@@ -60,7 +60,7 @@ def test_every_figure_has_its_interval(metrics: dict[str, Any]) -> None:
     assert f"mAP50-95 {metrics['map50_95']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]" in text
     for row in metrics["per_class"]:
         assert row["name"] in text
-        assert f"[{row['ap50_95_interval']['low']:.3f}, {row['ap50_95_interval']['high']:.3f}]" in text
+        assert f"[{row['intervals']['ap50_95']['low']:.3f}, {row['intervals']['ap50_95']['high']:.3f}]" in text
     assert "200 resamples of 40 pictures" in text
     assert "conf 0.1" in text
 

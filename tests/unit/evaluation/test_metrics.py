@@ -47,12 +47,13 @@ def test_the_mean_of_the_classes_is_the_map(analysis: Analysis) -> None:
     for row in measured:
         assert row["ap50_95"] == pytest.approx(np.mean(row["ap_by_iou"]), abs=1e-12)
         assert row["ap_by_iou"][0] == row["ap50"]
-        assert row["ap50_95_interval"]["value"] == row["ap50_95"]
+        assert row["intervals"]["ap50_95"]["value"] == row["ap50_95"]
 
 
 def test_a_class_without_boxes_is_not_measured(analysis: Analysis) -> None:
     row = analysis.metrics["per_class"][2]
-    assert (row["ap50_95"], row["ap50_95_interval"], row["best_f1"], row["note"]) == (None, None, None, "")
+    assert (row["ap50_95"], row["best_f1"], row["note"]) == (None, None, "")
+    assert row["intervals"] == {"ap50_95": None, "ap50": None}
     assert "never" not in analysis.curves["precision_recall"]
 
 
@@ -77,7 +78,7 @@ def test_few_boxes_are_said_in_a_sentence() -> None:
     result = analysed(dataset, simulated_detections(dataset, 1))
     row = result.metrics["per_class"][0]
     assert row["boxes"] < FEW_BOXES
-    wide = 100 * (row["ap50_95_interval"]["high"] - row["ap50_95_interval"]["low"])
+    wide = 100 * (row["intervals"]["ap50_95"]["high"] - row["intervals"]["ap50_95"]["low"])
     assert row["note"] == f"pit: {row['boxes']} boxes, interval {wide:.0f} points wide"
 
 

@@ -226,7 +226,7 @@ def test_the_figures_are_those_of_a_calculation_by_hand() -> None:
     assert result.drops["noise"].value == pytest.approx(0.1)
     record = result.to_dict()
     assert len(record["conditions"]) == 30
-    assert record["conditions"][0]["level"] == 3
+    assert record["conditions"][0]["parameter"] == 3
 
 
 def test_the_resamples_are_paired() -> None:

@@ -77,21 +77,24 @@ def test_the_expected_best_of_many_agrees_with_simulation() -> None:
 
 def test_every_use_of_a_split_is_counted_across_runs(tmp_path: Path) -> None:
     first, second = (Run.create(tmp_path, name) for name in ("a", "b"))
-    assert count_use(first, "test", "data", "w1") == {"times": 1, "weights": 1, "times_of_run": 1}
-    assert count_use(first, "test", "data", "w1") == {"times": 2, "weights": 1, "times_of_run": 2}
-    assert count_use(second, "test", "data", "w2") == {"times": 3, "weights": 2, "times_of_run": 1}
-    assert count_use(second, "test", "other data", "w2") == {"times": 1, "weights": 1, "times_of_run": 1}
+    assert count_use(first, "test", "data", "w1") == {"times": 1, "different_weights": 1, "times_of_run": 1}
+    assert count_use(first, "test", "data", "w1") == {"times": 2, "different_weights": 1, "times_of_run": 2}
+    assert count_use(second, "test", "data", "w2") == {"times": 3, "different_weights": 2, "times_of_run": 1}
+    assert count_use(second, "test", "other data", "w2") == {"times": 1, "different_weights": 1, "times_of_run": 1}
     (tmp_path / USES).write_text("no record\n")
     with pytest.raises(RunError, match=USES):
         count_use(first, "test", "data", "w1")
 
 
 def test_many_weights_on_one_split_are_a_finding_with_a_size() -> None:
-    assert use_findings("test", {"times": 9, "weights": 4, "times_of_run": 1}, 50, 0.02) == []
-    (finding,) = use_findings("test", {"times": 20, "weights": 10, "times_of_run": 1}, 50, 0.02)
+    assert use_findings("test", {"times": 9, "different_weights": 4, "times_of_run": 1}, 50, 0.02) == []
+    (finding,) = use_findings("test", {"times": 20, "different_weights": 10, "times_of_run": 1}, 50, 0.02)
     assert finding.id == "evaluation.split_used_often"
     assert f"{100 * 0.02 * selection_bonus(10):.1f} points" in finding.message
-    assert "points" not in use_findings("test", {"times": 20, "weights": 10, "times_of_run": 1}, 50, None)[0].message
+    assert (
+        "points"
+        not in use_findings("test", {"times": 20, "different_weights": 10, "times_of_run": 1}, 50, None)[0].message
+    )
 
 
 def test_a_digest_tells_checkpoints_apart(tmp_path: Path) -> None:

@@ -122,6 +122,17 @@ def test_a_name_beyond_the_edge_is_moved_into_the_picture() -> None:
     assert tag[:, :100].any()  # pushed to the left
 
 
+def test_names_do_not_hide_each_other() -> None:
+    picture = np.zeros((200, 300, 3), np.uint8)
+    box = (100.0, 80.0, 130.0, 110.0)
+    crowd = [Label(box, 0, "scratch 0.31"), Label(box, 1, "scratch 0.92"), Label((140, 80, 170, 110), 2, "scratch 0.9")]
+    drawn = draw_boxes(picture, crowd)
+    for label in crowd:  # of each colour there is nearly as much to be seen as when the label is the only one
+        colour = np.array([int(COLOURS[label.class_id][c : c + 2], 16) for c in (5, 3, 1)])
+        alone, among = ((view == colour).all(axis=2).sum() for view in (draw_boxes(picture, [label]), drawn))
+        assert among >= 0.75 * alone
+
+
 def test_a_name_that_the_font_lacks_becomes_the_number() -> None:
     assert readable("Kratzer ü 0.50", 3) == "Kratzer ü 0.50"
     assert readable("царапина 0.50", 3) == "царапина 0.50"
