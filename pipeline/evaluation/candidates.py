@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .tables import Detections, Truth
 
-_PAIRS_AT_ONCE = 1_000_000  # bounds the memory: a dense field has a million pairs in a few dozen pictures
+_PAIRS_AT_ONCE = 5_000  # their arrays stay in the processor's cache; a million at once take 2.6 times as long
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from ..model_source import load_weights
 NEVER = 1e9  # seconds: Ultralytics' NMS stops half-way through a batch when it takes long, and drops the rest
 FIRST_CANDIDATES = 4096  # for NMS; see `_suppress`
 MOST_CANDIDATES = 30_000  # Ultralytics' own limit
-# Pixels of a batch on a CPU. YOLO26n on one core: at 640 px 82 ms per picture in batches of 1 to 4, 100 ms in batches of
-# 8 or 16; at 320 px 29 ms in batches of 1, 24 of 4, 22 of 8, 20 of 16.
+# Pixels of a batch on a CPU. YOLO26n on one core: at 640 px 82 ms per picture in batches of 1 to 4, 100 ms of 8 or
+# 16; at 320 px 29 ms in batches of 1, 24 of 4, 22 of 8, 20 of 16.
 CPU_PIXELS = 4 * 640 * 640
 
 

@@ -13,7 +13,7 @@ from ..runs import Run
 from . import evaluation_figures as draw
 from .error_gallery import ErrorGroup, make_error_groups
 from .scores import interval_words
-from .wording import percent
+from .wording import percent, precision
 
 _CUTS = 8  # pictures of each group of errors: two rows of the page
 _SUSPECTS = 12  # labels that are listed; all of them stand in suspects.parquet
@@ -26,6 +26,7 @@ def view(run: Run, split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         "figures": [figure for figure in _figures(curves, metrics) if figure["svg"]],
         "errors": [_error_row(row) for row in metrics.get("errors") or [] if row["count"] and row["remedy"]],
         "sentences": _sentences(metrics),
+        "tables": [*_slice_tables(metrics), *_robustness_tables(metrics.get("robustness"))],
         "suspects": _suspects(run, split),
     }
 
@@ -124,6 +125,60 @@ def _sentences(metrics: Mapping[str, Any]) -> list[str]:
     said += [check["sentence"]] if check else []
     said += [metrics["ultralytics"]["map50_95"]["words"]] if metrics.get("ultralytics") else []
     return [text[:1].upper() + text[1:] for text in dict.fromkeys(said)]
+
+
+def _slice_tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each column that the pictures were sliced by the figures of its slices."""
+    found = []
+    for part in metrics.get("slices") or []:
+        rows = [
+            [
+                row["name"],
+                f"{row['images']:,}",
+                f"{row['boxes']:,}",
+                precision(row["map50_95"]),
+                interval_words(row["intervals"]["map50_95"]),
+            ]
+            for row in part["rows"]
+        ]
+        rest = f"; {part['left_out']} smaller ones are left out" if part["left_out"] else ""
+        found.append(
+            {
+                "title": f"By {part['column']}: {len(rows)} slices of the pictures",
+                "caption": f"No finding is no proof that all are alike: few pictures hide most differences{rest}.",
+                "headings": [part["column"], "pictures", "boxes", "mAP50-95", "95 % interval"],
+                "rows": rows,
+            }
+        )
+    return found
+
+
+def _robustness_tables(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the table of what worse pictures cost; none where that was not asked for."""
+    if not record:
+        return []
+    names = list(record["drops"])
+    figures = {(one["corruption"], one["strength"]): one["map50_95"] for one in record["conditions"]}
+    strengths = sorted({strength for _, strength in figures})
+    rows = [
+        [
+            name.replace("_", " "),
+            *(precision(figures[name, strength]) for strength in strengths),
+            f"{100 * record['drops'][name]['value']:.1f} points",
+            " to ".join(f"{100 * record['drops'][name][end]:.1f}" for end in ("low", "high")),
+        ]
+        for name in names
+        if record["drops"][name]
+    ]
+    clean, mean = (record[key]["value"] if record[key] else None for key in ("clean", "mpc"))
+    return [
+        {
+            "title": "Under worse pictures",
+            "caption": f"mAP50-95 is {precision(clean)} on the pictures as they are, {precision(mean)} on these.",
+            "headings": ["corruption", *(f"strength {n}" for n in strengths), "loses on average", "95 % interval"],
+            "rows": rows,
+        }
+    ]
 
 
 def _suspects(run: Run, split: str) -> dict[str, Any]:

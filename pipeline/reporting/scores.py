@@ -105,7 +105,7 @@ def evaluation(split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         str(metrics.get("definition") or ""),
         f"checkpoint {Path(str(metrics['checkpoint'])).name}" if metrics.get("checkpoint") else "",
         f"{speed:.1f} ms per picture" if speed is not None else "",
-        *(f"{key} {value}" for key, value in (metrics.get("settings") or {}).items()),
+        *(f"{key} {value}" for key, value in (metrics.get("settings") or {}).items() if value not in (None, False)),
     ]
     return {
         "title": f"{SPLIT_WORDS.get(split, split).capitalize()} split",
