@@ -259,7 +259,7 @@ def _median(results: list[dict[str, Any]], key: str) -> float:
 def growth(folder: Path, rounds: int) -> None:
     """Print time and memory over the number of detections, on pictures like those of set (a)."""
     engines = installed()
-    print("\n| detections | " + " | ".join(f"{engine}, s (MB)" for engine in engines) + " |")
+    print("\n| detections | " + " | ".join(f"{engine}, s of CPU (MB)" for engine in engines) + " |")
     print("|---" * (len(engines) + 1) + "|")
     for count in GROWTH:
         images = count // 100
@@ -271,7 +271,7 @@ def growth(folder: Path, rounds: int) -> None:
                 continue
             slow = engine == "pycocotools"
             results = [in_a_process(engine, folder) for _ in range(1 if slow else rounds)]
-            cells.append(f"{_median(results, 'wall'):.2f} ({_median(results, 'megabytes'):.0f})")
+            cells.append(f"{_median(results, 'cpu'):.2f} ({_median(results, 'megabytes'):.0f})")
         print(f"| {count:,} | " + " | ".join(cells) + " |", flush=True)
 
 

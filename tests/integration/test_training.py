@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from ultralytics import YOLO
 
-from pipeline import verbs
+from pipeline import evaluation_verbs, verbs
 from pipeline.config import load_config
 from pipeline.errors import ModelError, UsageError
 from pipeline.runs import Run
@@ -144,7 +144,7 @@ def test_metrics_name_the_split_and_whether_it_chose_the_weights(tiny_run: Run) 
     metrics = tiny_run.evaluations()["test"]
     assert metrics["chose_checkpoint"] is False
     assert (metrics["images"], len(metrics["per_class"])) == (5, 2)
-    val = verbs.evaluate(tiny_run, overrides=["eval.split=val"])
+    val = evaluation_verbs.evaluate(tiny_run, overrides=["eval.split=val"])
     assert val.metrics["chose_checkpoint"] is True
     assert json.loads((tiny_run.path / "eval" / "val" / "metrics.json").read_text()) == val.metrics
 
@@ -181,7 +181,7 @@ def test_weights_of_a_run_can_be_fine_tuned(tiny_run: Run, tiny_overrides: list[
 
 
 def test_a_checkpoint_is_evaluated_on_data_of_its_own(tiny_run: Run, tiny_data: Path, tmp_path: Path) -> None:
-    evaluation = verbs.evaluate(
+    evaluation = evaluation_verbs.evaluate(
         tiny_run.weights("best"), overrides=[f"data={tiny_data}", "imgsz=64", f"runs={tmp_path}"]
     )
     assert evaluation.metrics["chose_checkpoint"] is None
@@ -197,21 +197,21 @@ def test_a_checkpoint_is_evaluated_on_all_that_a_single_file_holds(
         (tmp_path / "only" / kind).symlink_to(tiny_data / kind)
     (tmp_path / "only" / "data.yaml").write_text("test: images/train\nnames: [square, disc]\n")
     overrides = [f"data={tmp_path / 'only'}", "imgsz=64", f"runs={tmp_path / 'runs'}"]
-    evaluation = verbs.evaluate(tiny_run.weights("best"), overrides=overrides)
+    evaluation = evaluation_verbs.evaluate(tiny_run.weights("best"), overrides=overrides)
     assert (evaluation.split, evaluation.metrics["images"]) == ("test", 12)
 
 
 def test_a_failed_evaluation_of_a_checkpoint_leaves_nothing(tiny_run: Run, tiny_data: Path, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(f"path: {tiny_data}\nval: images/val\nnames: [square, ring]\n")
     with pytest.raises(ModelError, match="does not know the data's class ring"):
-        verbs.evaluate(tiny_run.weights("best"), overrides=[f"data={tmp_path}", f"runs={tmp_path / 'runs'}"])
+        evaluation_verbs.evaluate(tiny_run.weights("best"), overrides=[f"data={tmp_path}", f"runs={tmp_path / 'runs'}"])
     assert not list((tmp_path / "runs").iterdir())
 
 
 @pytest.mark.parametrize("override", ["data=elsewhere", "epochs=5", "model=yolo11n.pt"])
 def test_a_run_is_not_evaluated_on_other_data_in_silence(tiny_run: Run, override: str) -> None:
     with pytest.raises(UsageError, match="a run is evaluated on the data it was trained with"):
-        verbs.evaluate(tiny_run, overrides=[override])
+        evaluation_verbs.evaluate(tiny_run, overrides=[override])
 
 
 def test_eval_takes_the_newest_run_that_has_weights(tiny_run: Run) -> None:
@@ -239,7 +239,7 @@ def test_the_first_of_several_gpus_predicts(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ultralytics_says_nothing_on_the_screen(tiny_run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    verbs.evaluate(tiny_run, overrides=["eval.split=train"])
+    evaluation_verbs.evaluate(tiny_run, overrides=["eval.split=train"])
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == ""
