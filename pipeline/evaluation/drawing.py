@@ -13,20 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-# Told apart on grey metal and on green leaves, also by most colour-blind eyes.
-COLOURS = (
-    "#ffb000",
-    "#648fff",
-    "#ff5ca0",
-    "#3ddc97",
-    "#fe6100",
-    "#b39ddb",
-    "#00c2d1",
-    "#f0e442",
-    "#e57373",
-    "#8bc34a",
-)
-_DARK = "#101010"  # text, and the line around a box; every colour above is bright against it
+from ..data.class_colours import colour_of
+
+_DARK = "#101010"  # text, and the line around a box; every class's colour is bright against it
 _SHORT_SIDE = 640  # of the picture, in pixels, at which lines and letters have their plain size
 _LINE, _LETTERS = 2, 14  # pixels
 
@@ -38,11 +27,6 @@ class Label:
     box: tuple[float, float, float, float]
     class_id: int
     text: str
-
-
-def colour_of(class_id: int) -> str:
-    """Return the colour of a class."""
-    return COLOURS[class_id % len(COLOURS)]
 
 
 def draw_boxes(picture: NDArray[np.uint8], labels: Sequence[Label]) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..data.class_colours import colour_of
 from ..data.dataset import Dataset
 from ..errors import DataError
 
@@ -33,19 +34,6 @@ _REDUCED = {
 _PLAIN_COUNT = 12  # boxes on a picture up to which every one has a label
 _LONGEST_NAME = 24
 _TAG_HEIGHT, _CHARACTER = 16.0, 7.2  # of a label in 12 pixel type
-# Told apart on grey metal and on green leaves, also by most colour-blind eyes.
-COLOURS = (
-    "#ffb000",
-    "#648fff",
-    "#ff5ca0",
-    "#3ddc97",
-    "#fe6100",
-    "#b39ddb",
-    "#00c2d1",
-    "#f0e442",
-    "#e57373",
-    "#8bc34a",
-)
 
 
 @dataclass(frozen=True)
@@ -81,11 +69,6 @@ class Sample:
     problem: str
     truth: tuple[Mark, ...]
     found: tuple[Mark, ...]
-
-
-def colour_of(class_id: int) -> str:
-    """Return the colour of a class on the pictures and in the legend."""
-    return COLOURS[class_id % len(COLOURS)]
 
 
 def name_of(names: Sequence[str], class_id: int) -> str:

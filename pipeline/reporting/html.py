@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from ..data.class_colours import colour_of
 from ..errors import TuneUpError
 from ..findings import Finding, worst_first
 from ..runs import PROBES, Run, write_atomic
@@ -207,7 +208,7 @@ def _samples(run: Run, splits: list[str]) -> dict[str, Any]:
     return {
         **shown,
         "samples": samples,
-        "legend": [(gallery.name_of(dataset.names, c), gallery.colour_of(c)) for c in drawn],
+        "legend": [(gallery.name_of(dataset.names, c), colour_of(c)) for c in drawn],
         "split": SPLIT_WORDS.get(splits[0], splits[0]),
     }
 

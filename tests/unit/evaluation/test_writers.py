@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 from pycocotools.coco import COCO
 
+from pipeline.data.class_colours import COLOURS
 from pipeline.errors import UsageError
-from pipeline.evaluation.drawing import COLOURS, Label, draw_boxes, readable
+from pipeline.evaluation.drawing import Label, draw_boxes, readable
 from pipeline.evaluation.predict import PredictSettings
 from pipeline.evaluation.predict_files import PICTURES_SCHEMA, FilePredictions
 from pipeline.evaluation.writers import draw, write_coco, write_json, write_yolo
