@@ -132,7 +132,7 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
     tighten()
     started = time.perf_counter()
     split, fingerprint = about["split"], part.fingerprint()
-    findings = [*split_guard.changed_pictures(run, part), *split_guard.changed_labels(part, config)]
+    findings = [] if about["chose_checkpoint"] is None else split_guard.changed_data(run, part, config)
     settings = predict_settings(config)
     predictions = predict_dataset(weights, part, settings)
     truth = Truth.of(part)

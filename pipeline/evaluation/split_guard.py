@@ -107,6 +107,11 @@ def use_findings(split: str, uses: dict[str, int], images: int, deviation: float
     return [Finding("evaluation.split_used_often", "warning", message, dict(uses), advice)]
 
 
+def changed_data(run: Run, part: Dataset, config: Config) -> list[Finding]:
+    """Return findings about pictures and labels that are no longer those that the run was trained on."""
+    return [*changed_pictures(run, part), *changed_labels(part, config)]
+
+
 def changed_pictures(run: Run, part: Dataset) -> list[Finding]:
     """Return a finding when pictures are not the files that they were when the run kept its data."""
     known = run.picture_digests()
