@@ -4,7 +4,7 @@ Simulated detectors whose true figures are known: how often 95 % intervals cover
 is broken, when a class deserves a threshold of its own, how biased the calibration error is, which calibrator needs how
 much data. And the time of every part. All seeded.
 
-    OMP_NUM_THREADS=1 python benchmarks/inspection.py
+    OMP_NUM_THREADS=1 python benchmarks/inspection.py --rounds 1000
 """
 
 from __future__ import annotations

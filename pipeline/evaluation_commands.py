@@ -12,6 +12,7 @@ from rich.markup import escape
 from . import evaluation_verbs, predict_verb, verbs
 from .command_line import AsJson, Words, answer, console_for, subject_of, subjects_of
 from .errors import UsageError
+from .evaluation.gate import GATE_SUITE
 from .evaluation_terminal import print_comparison, print_evaluation, print_gate, print_predictions, print_suspects
 from .records import write_atomic
 from .terminal import print_findings
@@ -87,6 +88,8 @@ def gate(  # noqa: PLR0913 - the options of a command
         overrides=overrides,
     )
     if junit is not None:
+        if junit.exists() and GATE_SUITE not in junit.read_bytes()[:300]:  # a build writes its result again and again
+            raise UsageError(f"{junit}: exists already and is no result of a gate; choose another name")
         write_atomic(junit, result.to_junit())
     answer(as_json, result.to_dict(), lambda console: print_gate(console, result.to_dict()))
     return 0 if result.passed else 1

@@ -76,6 +76,7 @@ def print_evaluation(console: Console, metrics: Mapping[str, Any]) -> None:
 
 
 _SHOWN_ERRORS = 2  # types of errors that are named: the costliest ones
+_SHOWN_COST = 0.0005  # a smaller one is 0.0 points as shown
 
 
 def insights(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -83,13 +84,9 @@ def insights(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("Costs most", text) for text in _costly(metrics.get("errors") or [])]
     point = metrics.get("operating_point")
     if point:
-        figures = (point["check"] or point)["figures"]
-        found = [
-            f"{name} {_rate(figures[name])}" for name in ("escape", "overkill") if figures[name]["value"] is not None
-        ]
-        at = f"threshold {point['overall']:.3g}, chosen on {point['split']} by {point['rule']['text']}"
-        rows.append(("Inspection", f"{'; '.join(found)} ({at})"))
-        rows += [("", sentence) for sentence in (point["check"] or {}).get("sentences", ())]
+        rows += _inspection(point)
+    if metrics.get("operating_point_note"):
+        rows.append(("", metrics["operating_point_note"]))
     mae = ((metrics.get("counting") or {}).get("total") or {}).get("mae")
     if mae:
         bias = metrics["counting"]["total"]["bias"]
@@ -99,9 +96,34 @@ def insights(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _inspection(point: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the thresholds are, what they do, and what to keep in mind about them."""
+    figures = (point["check"] or point)["figures"]
+    found = [f"{name} {_rate(figures[name])}" for name in ("escape", "overkill") if figures[name]["value"] is not None]
+    rows = [("Inspection", "; ".join(found) or "nothing to measure")]
+    rows.append(("", f"{threshold_words(point)}, chosen on {point['split']} by {point['rule']['text']}"))
+    if point["promised"] is False:
+        rows.append(("", f"{point['split']} is too small to promise it"))
+    notes = [*point["notes"], *figures["notes"], *(point["check"] or {}).get("sentences", ())]
+    return rows + [("", sentence) for sentence in dict.fromkeys(notes)]
+
+
+_SHOWN_THRESHOLDS = 8
+
+
+def threshold_words(point: Mapping[str, Any]) -> str:
+    """Return the thresholds that are used: one for all classes, or those of each."""
+    if not point["own"]:
+        return f"threshold {point['overall']:.3g}"
+    named = [f"{name} {value:.3g}" for name, value in point["thresholds"].items()]
+    rest = f" and {len(named) - _SHOWN_THRESHOLDS} more" if len(named) > _SHOWN_THRESHOLDS else ""
+    return f"thresholds {', '.join(named[:_SHOWN_THRESHOLDS])}{rest}"
+
+
 def _costly(errors: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each of the costliest types of error, without those that cost nothing beyond chance."""
-    types = [row for row in errors if row["remedy"] and row["cost"]["low"] is not None and row["cost"]["low"] > 0]
+    types = [row for row in errors if row["remedy"] and (row["cost"]["low"] or 0) > 0]
+    types = [row for row in types if row["cost"]["value"] >= _SHOWN_COST]
     types.sort(key=lambda row: -row["cost"]["value"])
     return [
         f"{row['type']}: {100 * row['cost']['value']:.1f} points of AP50 "
@@ -145,8 +167,8 @@ def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
         table.add_row(*_comparison_cells(row))
     console.print(table)
     console.print(
-        f"[dim]paired bootstrap over {comparison['images']} pictures ({comparison['unit']}s drawn); a class is called "
-        "better or worse only beyond the bound of all classes together[/]",
+        f"[dim]paired resamples of {comparison['units']} {comparison['unit']}s; a class is called better or worse only "
+        "beyond the bound of all classes together[/]",
         highlight=False,
         soft_wrap=True,
     )
@@ -201,6 +223,7 @@ def print_predictions(console: Console, document: Mapping[str, Any]) -> None:
     console.print(f"[bold]{total}[/] objects in {len(pictures)} pictures{rest}", highlight=False)
     thresholds = ", ".join(f"{name} {value:.3g}" for name, value in document["thresholds"].items())
     spent = ", ".join(f"{stage} {times['median']:.1f}" for stage, times in document["latency"].items())
+    console.print(f"[dim]{escape(document['thresholds_from'])}[/]", highlight=False, soft_wrap=True)
     console.print(
         f"[dim]thresholds: {escape(thresholds)}; median ms per picture: {spent}[/]", highlight=False, soft_wrap=True
     )

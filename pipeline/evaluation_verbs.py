@@ -75,6 +75,9 @@ def evaluate_files(
     from .evaluation.analysis import Grouping, analyse
     from .evaluation.coco_files import read_detections, read_ground_truth
 
+    foreign = [word for word in overrides if not word.removeprefix("eval.").startswith(("limit=", "resamples="))]
+    if foreign:
+        raise UsageError(f"{', '.join(foreign)}: of COCO files only eval.limit and eval.resamples can be set")
     settings = settle(config, overrides).eval
     read = read_ground_truth(Path(ground_truth))
     found = read_detections(Path(detections), read)
@@ -125,7 +128,7 @@ def compare(
         else _tables_of_subjects(paths, config, overrides, settings)
     )
     weights = image_weights(len(tables[0].truth.image_ids), settings.eval.resamples, groups=groups.number)
-    return compare_tables(tables[0], tables[1], weights, _names(paths), unit=groups.unit)
+    return compare_tables(tables[0], tables[1], weights, _names(paths), unit=groups.unit, units=groups.units)
 
 
 def gate(
@@ -169,24 +172,29 @@ def suspects(
     Args:
         run: a run with an evaluation.
         split: which one; test where it was evaluated, else the first there is.
-        cvat: write them to this file for CVAT (CVAT for images 1.1).
-        label_studio: write them to this file for Label Studio (JSON with predictions).
+        cvat: write them to this new file for CVAT (CVAT for images 1.1).
+        label_studio: write them to this new file for Label Studio (JSON with predictions).
 
     Returns:
         A table with the columns of `evaluation.label_errors.SUSPECTS_SCHEMA`.
 
     Raises:
+        UsageError: a file exists already: nothing is overwritten.
         RunError: there is no such run or evaluation, or a file cannot be written.
     """
     from .evaluation.prelabels import narrow, write_cvat, write_label_studio
 
+    taken = [str(path) for path in (cvat, label_studio) if path is not None and Path(path).exists()]
+    if taken:
+        raise UsageError(f"{', '.join(taken)}: exists already; nothing is overwritten, choose another name")
     found = Run.open(run.path if isinstance(run, Run) else run)
     there = list(found.evaluations())
     split = split or ("test" if "test" in there else next(iter(there), ""))
     table = found.evaluation_table(split, "suspects")
     if table is None:
         known = f"; evaluated are {', '.join(there)}" if there else ""
-        raise RunError(f"{found.path}: the split '{split}' was not evaluated yet{known}: tuneup eval {found.path}")
+        how = f"tuneup eval {found.path} eval.split={split or 'val'}"
+        raise RunError(f"{found.path}: the split '{split}' was not evaluated yet{known}: {how}")
     part = narrow(found.dataset().split(split), table)
     if cvat is not None:
         write_cvat(Path(cvat), part, table)
@@ -273,19 +281,20 @@ def _tables_of_subjects(
 
 
 def _evaluated(path: Path, config: Configurable, overrides: Sequence[str]) -> Subject:
-    """Return what a run or checkpoint found; a run is evaluated only where that was not done yet in the same way."""
-    from .evaluation.evaluate import choose_split, is_evaluated
+    """Return what a run or checkpoint finds on the split that is compared; nothing in the run is changed."""
+    from .data.intake import read_dataset
+    from .evaluation.evaluate import choose_split, detect
     from .evaluation.subjects import Subject
 
-    run, split = None, ""
-    if path.is_dir():
+    if path.suffix == ".pt":
+        settings = settle(config, overrides)
+        run, weights = None, path
+        dataset = read_dataset(require_data(settings), format=settings.data.format).dataset
+    else:
         run = Run.open(path)
-        settings = _evaluation_config(run, overrides)
-        split = choose_split(run.dataset(), settings.eval.split)
-    if run is None or not is_evaluated(run, split, settings):
-        evaluation = evaluate(path, config=config, overrides=overrides)
-        run, split = evaluation.run, evaluation.split
-    return Subject(path.name, run.dataset().split(split), run.detections(split))
+        settings, weights, dataset = _evaluation_config(run, overrides), run.weights("best"), run.dataset()
+    part = dataset.split(choose_split(dataset, settings.eval.split))
+    return Subject(path.name, part, detect(run, weights, part, settings))
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -37,7 +37,7 @@ def predict(
         DataError: a source is not there, holds no pictures, or none of them can be read.
         RunError, ModelError, ConfigError, UsageError: with a message that says what to do.
     """
-    from .evaluation.evaluate import predict_settings
+    from .evaluation.evaluate import predict_settings, settings_record
     from .evaluation.predict_files import predict_files
     from .leash import tighten
 
@@ -52,19 +52,26 @@ def predict(
     weights = path if run is None else run.weights("best")
     if run is not None and not weights.is_file():
         raise RunError(f"{run.path}: no weights/best.pt; nothing can be predicted with it")
-    asked = any(word.startswith(("eval.conf=", "conf=")) for word in overrides)
-    thresholds = None if asked or run is None else _thresholds(run, weights)
     settings = predict_settings(settled)
-    return predict_files(sources, weights, settings if asked else replace(settings, conf=SHOWN_FROM), thresholds)
+    if any(word.startswith(("eval.conf=", "conf=")) for word in overrides):
+        return predict_files(sources, weights, settings, thresholds_from="eval.conf, as asked for")
+    thresholds, words = (None, "") if run is None else _thresholds(run, weights, settings_record(settings))
+    shown = replace(settings, conf=SHOWN_FROM)
+    words = words or f"{SHOWN_FROM}, Ultralytics' default: none were chosen on val for these weights"
+    return predict_files(sources, weights, shown, thresholds, thresholds_from=words)
 
 
-def _thresholds(run: Run, weights: Path) -> Mapping[str, float] | None:
-    """Return the thresholds that were chosen for these weights; None where none were."""
-    from .evaluation.chosen import kept
+def _thresholds(run: Run, weights: Path, settings: dict[str, Any]) -> tuple[Mapping[str, float] | None, str]:
+    """Return the thresholds that were chosen for these weights and where they come from; None where none were."""
+    from .evaluation.chosen import differing, kept
     from .evaluation.split_guard import weights_digest
 
     found = kept(run, weights_digest(weights))
-    return None if found is None else found.point.thresholds
+    if found is None:
+        return None, ""
+    other = differing(found, {**settings, "conf": found.settings.get("conf"), "max_det": found.settings.get("max_det")})
+    doubt = f", on pictures predicted otherwise ({other}): they may not fit here" if other else ""
+    return found.point.thresholds, f"chosen on {found.point.split} by {found.point.rule.text}{doubt}"
 
 
 def document(predictions: FilePredictions) -> dict[str, Any]:

@@ -28,8 +28,10 @@ from .tables import Detections, Truth
 SCHEMA = "tuneup.metrics/1"  # changes when a figure changes its name or meaning; docs/metrics.md
 DEFINITION = "COCO"
 SEED = 0  # of the resamples: the same data and detections always have the same intervals
-# With fewer groups their bootstrap is too narrow to trust (docs/benchmarks/coverage.md); then pictures are drawn.
-FEWEST_GROUPS = 10
+# Down to so many groups their intervals hold what they say (docs/benchmarks/coverage.md); of fewer, pictures are drawn.
+FEWEST_GROUPS = 8
+# With fewer boxes a class's interval holds the truth too rarely, and so does that of a mean with such classes.
+FEWEST_BOXES = 15
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def analyse(
         "detections": len(detections.score),
         "resampling": {"unit": groups.unit, "units": groups.units, "resamples": resamples, "seed": SEED},
         **measure(table, weights, groups.number),
-        "errors": [cost.to_dict() for cost in error_costs(errors, weights)],
+        "errors": [cost.to_dict() for cost in error_costs(errors, weights, groups.units)],
         "confusions": _named(confusions(errors), truth.names),
         "ultralytics": {name: found.to_dict() for name, found in reconcile(table, max_det=max_det).items()},
     }
@@ -129,7 +131,23 @@ def analyse(
         "rejection": rejection_curve(table, weights, groups.number).to_dict(),
         "froc": froc(table, weights, groups.number).to_dict(),
     }
-    return Analysis(table, weights, groups, errors, metrics, curves, {"errors": errors.to_frame()})
+    findings = tuple(_few_boxes(metrics["per_class"]))
+    return Analysis(table, weights, groups, errors, metrics, curves, {"errors": errors.to_frame()}, findings)
+
+
+def _few_boxes(rows: list[dict[str, Any]]) -> list[Finding]:
+    """Return a finding where the mean over classes rests on classes with too few boxes."""
+    few = {row["name"]: row["boxes"] for row in rows if 0 < row["boxes"] < FEWEST_BOXES}
+    if not few:
+        return []
+    message = (
+        f"{len(few)} of {sum(row['boxes'] > 0 for row in rows)} classes have fewer than {FEWEST_BOXES} boxes here: the "
+        "intervals of mAP and of these classes are too narrow"
+    )
+    advice = (
+        "label more pictures with " + ", ".join(list(few)[:5]) + "; differences between two detectors hold all the same"
+    )
+    return [Finding("evaluation.few_boxes", "info", message, {"boxes": few}, advice)]
 
 
 def _named(confused: pl.DataFrame, names: tuple[str, ...]) -> list[dict[str, Any]]:

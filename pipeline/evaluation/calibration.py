@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .intervals import LEVEL, Interval, mean_interval, to_record
 from .matching import MatchTable
-from .rates import IOU50, Floats, Weights, wilson
+from .rates import IOU50, Floats, Weights, units_drawn, wilson
 
 SHOWN_FROM = 0.25  # the score from which Ultralytics' predict shows a detection; pass the threshold that is used
 MOST_BINS = 20  # more than a diagram shows; a sweep over 5,000 detections stops there or before
@@ -57,6 +57,10 @@ class Scored:
         rows = rows[np.argsort(score[rows], kind="stable")]
         return cls(outcomes.image[rows], score[rows], outcomes.hit[rows])
 
+    def units(self, weights: Weights) -> int:
+        """Return how many pictures, or groups, the detections come from, as [R, I] resamples drew them."""
+        return units_drawn(weights[:, np.unique(self.image)])
+
 
 @dataclass(frozen=True)
 class Reliability:
@@ -69,8 +73,8 @@ class Reliability:
         count: [B] detections in the bin, at least one.
         score: [B] their mean score.
         precision: [3, B] share of hits, low and high (Wilson; detections of one picture taken for independent).
-        d_ece: detection calibration error; None without detections.
-        brier: mean of (score - hit)^2; None without detections.
+        d_ece: detection calibration error; None without detections. Detections of one picture or group have no bounds.
+        brier: mean of (score - hit)^2; likewise.
         by_chance: the error that 95 % of calibrated detectors with these scores stay below; None without detections.
     """
 
@@ -132,6 +136,7 @@ def reliability_of(scored: Scored, weights: Weights, least: float) -> tuple[Reli
     value = {name: float(found) for name, found in _errors(totals).items()}
     drawn = _drawn(scored.image, place, sums, weights, bins)
     draws = _errors(drawn)
+    units = scored.units(weights)
     share = totals[1] / totals[0]
     found = Reliability(
         least,
@@ -140,8 +145,8 @@ def reliability_of(scored: Scored, weights: Weights, least: float) -> tuple[Reli
         totals[0].astype(np.int64),
         totals[2] / totals[0],
         np.stack([share, *wilson(share, totals[0])]),
-        mean_interval(value["d_ece"], draws["d_ece"]),
-        mean_interval(value["brier"], draws["brier"]),
+        mean_interval(value["d_ece"], draws["d_ece"], units=units),
+        mean_interval(value["brier"], draws["brier"], units=units),
         by_chance(score),
     )
     return found, draws

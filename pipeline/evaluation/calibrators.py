@@ -219,8 +219,9 @@ def check(table: MatchTable, calibrator: Calibrator, split: str, weights: Weight
             f"{split} has no detections that score at least {calibrator.least:g}, so the calibration cannot be checked"
         )
         return CalibrationCheck(split, before, after, None, None, words)
-    brier = percentile_interval(after.brier.value - before.brier.value, new["brier"] - old["brier"])
-    d_ece = percentile_interval(after.d_ece.value - before.d_ece.value, new["d_ece"] - old["d_ece"])
+    units = scored.units(weights)
+    brier = percentile_interval(after.brier.value - before.brier.value, new["brier"] - old["brier"], units=units)
+    d_ece = percentile_interval(after.d_ece.value - before.d_ece.value, new["d_ece"] - old["d_ece"], units=units)
     words = (
         "helps" if brier.high < 0 else "makes the scores worse" if brier.low > 0 else "makes no difference beyond noise"
     )

@@ -23,12 +23,14 @@ class Chosen:
 
     Args:
         weights: digest of the checkpoint; for other weights nothing of this holds.
+        settings: how the pictures were predicted that it was chosen on; scores of another input size are others.
         point: the thresholds.
         calibrator: turns scores into probabilities; None where there was too little to fit one.
         counting: thresholds at which the total count was right, by class name and `overall`; a suggestion for growers.
     """
 
     weights: str
+    settings: dict[str, Any]
     point: OperatingPoint
     calibrator: Calibrator | None
     counting: dict[str, Any]
@@ -37,13 +39,16 @@ class Chosen:
         """Return the record as it stands in `operating_point.json`."""
         return {
             "weights": self.weights,
+            "settings": self.settings,
             "point": self.point.to_dict(),
             "calibrator": None if self.calibrator is None else self.calibrator.to_dict(),
             "counting": self.counting,
         }
 
 
-def choose(analysis: Analysis, rule: Rule, split: str, weights: str) -> tuple[Chosen | None, str]:
+def choose(
+    analysis: Analysis, rule: Rule, split: str, weights: str, settings: dict[str, Any]
+) -> tuple[Chosen | None, str]:
     """Choose thresholds by a rule, and fit a calibrator, on an analysed split; or return None and why not."""
     try:
         point = operating_point.choose(analysis.table, rule, split, analysis.weights, analysis.groups.number)
@@ -53,7 +58,7 @@ def choose(analysis: Analysis, rule: Rule, split: str, weights: str) -> tuple[Ch
         calibrator = calibrators.fit(analysis.table, split)
     except DataError:
         calibrator = None
-    return Chosen(weights, point, calibrator, unbiased_thresholds(analysis.table).to_dict()), ""
+    return Chosen(weights, settings, point, calibrator, unbiased_thresholds(analysis.table).to_dict()), ""
 
 
 def keep(run: Run, chosen: Chosen) -> None:
@@ -74,10 +79,17 @@ def kept(run: Run, weights: str) -> Chosen | None:
     calibrator = record.get("calibrator")
     return Chosen(
         weights=weights,
+        settings=dict(record.get("settings") or {}),
         point=OperatingPoint.from_dict(record.get("point") or {}, str(path)),
         calibrator=None if calibrator is None else Calibrator.from_dict(calibrator, str(path)),
         counting=dict(record.get("counting") or {}),
     )
+
+
+def differing(chosen: Chosen, settings: dict[str, Any]) -> str:
+    """Return in what the pictures are predicted otherwise than those that it was chosen on; empty for nothing."""
+    names = [key for key in {**chosen.settings, **settings} if chosen.settings.get(key) != settings.get(key)]
+    return ", ".join(f"{name} {settings.get(name)} instead of {chosen.settings.get(name)}" for name in names)
 
 
 def figures(analysis: Analysis, split: str, chosen: Chosen | None, why_not: str = "") -> dict[str, Any]:

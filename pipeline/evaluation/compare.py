@@ -24,7 +24,7 @@ from .metrics import FEW_BOXES, IOU50
 BETTER, WORSE, NOISE, FEW, UNKNOWN = "better", "worse", "within noise", "too few boxes", "not measured"
 # A study of this size sees the difference in 4 of 5 cases (power 0.8): Cohen, Statistical Power Analysis (1988).
 _POWER = 0.8
-MOST_PICTURES = 1_000_000  # beyond it nobody will collect them; the sentence then says that the two are alike
+MOST_UNITS = 1_000_000  # beyond it nobody will collect them; the sentence then says that the two are alike
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Difference:
     difference: Interval | None
     verdict: str
     boxes: int
-    pictures_needed: int | None = None
+    units_needed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record fit for JSON."""
@@ -56,6 +56,7 @@ class Comparison:
             `FEW_BOXES` boxes or more.
         images: number of pictures.
         unit: what was drawn: picture or group.
+        units: how many of these there are.
     """
 
     first: str
@@ -64,6 +65,7 @@ class Comparison:
     classes: tuple[Difference, ...]
     images: int
     unit: str
+    units: int
 
     @property
     def verdict(self) -> str:
@@ -81,12 +83,12 @@ class Comparison:
         )
         if main.verdict != NOISE:
             return f"{self.second} is {main.verdict} than {self.first}: {points} on {self.images} pictures"
-        if main.pictures_needed is None:
+        if main.units_needed is None:
             return f"within noise: {points}; the two are alike on these {self.images} pictures"
-        more = main.pictures_needed - self.images
+        more = f"{_rounded(main.units_needed - self.units):,} more {self.unit}s"
         return (
-            f"within noise: {points}; about {_rounded(more):,} more pictures would settle a difference of this size "
-            f"({self.images} now)"
+            f"within noise: {points}; about {more} would show a difference of this size in 4 of 5 cases "
+            f"({self.units} now)"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,13 +100,20 @@ class Comparison:
             "words": self.words(),
             "images": self.images,
             "unit": self.unit,
+            "units": self.units,
             "overall": [row.to_dict() for row in self.overall],
             "per_class": [row.to_dict() for row in self.classes],
         }
 
 
 def compare_tables(
-    first: MatchTable, second: MatchTable, weights: NDArray[np.int32], names: Sequence[str], *, unit: str = "picture"
+    first: MatchTable,
+    second: MatchTable,
+    weights: NDArray[np.int32],
+    names: Sequence[str],
+    *,
+    unit: str = "picture",
+    units: int | None = None,
 ) -> Comparison:
     """Compare two detectors on the same ground truth.
 
@@ -113,6 +122,7 @@ def compare_tables(
         weights: [R, I] resamples of the pictures.
         names: how the two are called.
         unit: what the weights drew, picture or group.
+        units: how many of them there are; None for as many as pictures.
 
     Raises:
         DataError: the tables are not of the same ground truth.
@@ -123,16 +133,17 @@ def compare_tables(
     counted = ~first.truth.ignored
     boxes = np.bincount(first.truth.class_id[counted], minlength=len(first.truth.names))
     images = len(first.truth.image_ids)
+    units = images if units is None else units
     overall = (
         _difference(
-            "map50_95", [mean(v) for v in values], [class_mean(d).mean(axis=1) for d in draws], int(boxes.sum()), images
+            "map50_95", [mean(v) for v in values], [class_mean(d).mean(axis=1) for d in draws], int(boxes.sum()), units
         ),
         _difference(
             "map50",
             [mean(v[IOU50]) for v in values],
             [class_mean(d[:, IOU50]) for d in draws],
             int(boxes.sum()),
-            images,
+            units,
         ),
     )
     present = int((boxes > 0).sum())
@@ -143,13 +154,13 @@ def compare_tables(
                 [mean(v[:, k]) for v in values],
                 [d[:, :, k].mean(axis=1) for d in draws],
                 int(boxes[k]),
-                images,
+                units,
             ),
             present,
         )
         for k, name in enumerate(first.truth.names)
     )
-    return Comparison(names[0], names[1], overall, classes, images, unit)
+    return Comparison(names[0], names[1], overall, classes, images, unit, units)
 
 
 def _check_same(first: MatchTable, second: MatchTable) -> None:
@@ -167,12 +178,12 @@ def _check_same(first: MatchTable, second: MatchTable) -> None:
 
 
 def _difference(
-    name: str, values: Sequence[float | None], draws: Sequence[NDArray[np.float64]], boxes: int, images: int
+    name: str, values: Sequence[float | None], draws: Sequence[NDArray[np.float64]], boxes: int, units: int
 ) -> Difference:
     first, second = values
     if first is None or second is None:
         return Difference(name, first, second, None, UNKNOWN, boxes)
-    interval = percentile_interval(second - first, draws[1] - draws[0])
+    interval = percentile_interval(second - first, draws[1] - draws[0], units=units)
     if math.isnan(interval.low):
         return Difference(name, first, second, None, UNKNOWN, boxes)
     # The middle of the resamples can lie off the difference; both must be on the same side of nothing.
@@ -181,21 +192,21 @@ def _difference(
         verdict = BETTER
     elif interval.high < 0 and interval.value < 0:
         verdict = WORSE
-    needed = pictures_needed(interval, images) if verdict == NOISE else None
+    needed = units_needed(interval, units) if verdict == NOISE else None
     return Difference(name, first, second, interval, verdict, boxes, needed)
 
 
-def pictures_needed(interval: Interval, images: int) -> int | None:
-    """Return how many pictures would show a difference of this size in 4 of 5 cases; None where it is next to nothing.
+def units_needed(interval: Interval, units: int) -> int | None:
+    """Return how many pictures or groups would show a difference of this size in 4 of 5 cases; None for next to none.
 
-    The width of the interval falls with the square root of the number of pictures.
+    The width of the interval falls with the square root of their number.
     """
     z = NormalDist().inv_cdf(0.5 + interval.level / 2)
     deviation = interval.width / (2 * z)
     if interval.value == 0 or deviation == 0:
         return None
-    needed = images * ((z + NormalDist().inv_cdf(_POWER)) * deviation / abs(interval.value)) ** 2
-    return None if needed > MOST_PICTURES else max(math.ceil(needed), images + 1)
+    needed = units * ((z + NormalDist().inv_cdf(_POWER)) * deviation / abs(interval.value)) ** 2
+    return None if needed > MOST_UNITS else max(math.ceil(needed), units + 1)
 
 
 def _strict(row: Difference, classes: int) -> Difference:

@@ -5,9 +5,9 @@ ignored boxes, and these boxes, count on neither side. MAE is the mean of its si
 bias its mean. The relative error is that of the total (the sum of the errors over the number of boxes) and the mean
 over the pictures with boxes of |error| / boxes.
 
-Intervals: the deviation comes from resamples of whole pictures, or groups of them, widened as Student's t is for their
-number. Signed figures have a symmetric interval, figures that cannot be negative one on the logarithmic scale: errors
-are skewed, and with few pictures the usual percentile interval covers far too rarely
+Intervals: the deviation comes from random halves of the pictures, or groups of them, widened as Student's t is for
+their number. Signed figures have a symmetric interval, figures that cannot be negative one on the logarithmic scale:
+errors are skewed, and with few pictures the usual percentile interval covers far too rarely
 (`docs/benchmarks/inspection.md`).
 """
 
@@ -127,7 +127,7 @@ def count_figures(
     Args:
         pairs: objects and detections, [I] each.
         weights: [R, I] resamples.
-        units: how many pictures, or groups of them, a resample draws.
+        units: how many pictures, or groups of them, the resamples draw from.
     """
     sums = [_sums(*pair) for pair in pairs]
     drawn = weights.astype(np.float64) @ np.concatenate(sums, axis=1)
@@ -170,8 +170,7 @@ def _interval(name: str, value: float, draws: Floats, units: int) -> Interval | 
     deviation = float(draws.std(ddof=1)) if len(draws) > 1 else 0.0
     if units < 2 or deviation == 0:
         return Interval(value, math.nan, math.nan)
-    # A resample of n pictures varies by (n - 1) / n too little.
-    half = student(units - 1) * deviation * math.sqrt(units / (units - 1))
+    half = student(units - 1) * deviation
     if name in _SIGNED:
         return Interval(value, value - half, value + half)
     factor = math.exp(min(half / value, 100.0)) if value > 0 else 1.0

@@ -17,6 +17,7 @@ from ..data.class_colours import colour_of
 
 _DARK = "#101010"  # text, and the line around a box; every class's colour is bright against it
 _SHORT_SIDE = 640  # of the picture, in pixels, at which lines and letters have their plain size
+_MOST = 2.0  # times the plain size: in the tiles of a large picture, objects are as small as in a small one
 _LINE, _LETTERS = 2, 14  # pixels
 
 
@@ -32,12 +33,12 @@ class Label:
 def draw_boxes(picture: NDArray[np.uint8], labels: Sequence[Label]) -> NDArray[np.uint8]:
     """Return a copy of a picture, uint8 [height, width, 3] in BGR order, with boxes; later ones lie on top.
 
-    Lines and letters grow with large pictures. A box has a dark line around the coloured one, its text a ground of the
-    class's colour.
+    Lines and letters grow with large pictures, to twice their size. A box has a dark line around the coloured one, its
+    text a ground of the class's colour.
     """
     image = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
     pen = ImageDraw.Draw(image)
-    scale = max(1.0, min(image.size) / _SHORT_SIDE)
+    scale = min(_MOST, max(1.0, min(image.size) / _SHORT_SIDE))
     line = round(_LINE * scale)
     for label in labels:
         x1, y1, x2, y2 = (round(side) for side in label.box)

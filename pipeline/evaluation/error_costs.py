@@ -72,7 +72,7 @@ def mended(errors: ErrorTable, kind: str) -> Outcomes:
     )
 
 
-def error_costs(errors: ErrorTable, weights: NDArray[np.int32]) -> list[ErrorCost]:
+def error_costs(errors: ErrorTable, weights: NDArray[np.int32], units: int | None = None) -> list[ErrorCost]:
     """Return count, cost and remedy of every type, then of the two special ones.
 
     The interval is that of a paired difference: both AP50 of the same resample. Like tidecv's, the cost of a type is at
@@ -81,6 +81,7 @@ def error_costs(errors: ErrorTable, weights: NDArray[np.int32]) -> list[ErrorCos
     Args:
         errors: from `classify`.
         weights: [R, I] of `image_weights`.
+        units: number of pictures or groups that were drawn; None for many.
     """
     plain = np.ones((1, len(errors.table.truth.image_ids)), np.int32)
     weights = np.concatenate([plain, weights])  # the first row gives the figure itself
@@ -90,7 +91,7 @@ def error_costs(errors: ErrorTable, weights: NDArray[np.int32]) -> list[ErrorCos
         gain = _mended_mean(mended(errors, kind), before, weights) - class_mean(before)
         if kind in TYPES:
             gain = np.maximum(gain, 0.0)
-        cost = percentile_interval(float(gain[0]), gain[1:])
+        cost = percentile_interval(float(gain[0]), gain[1:], units=units)
         count = errors.count(kind)
         advice = remedy(errors, kind) if count and kind in TYPES else ""
         costs.append(ErrorCost(kind, count, errors.confident(kind), cost, advice))

@@ -55,24 +55,23 @@ class Evaluation:
         return {"run": str(self.run.path), **self.metrics}
 
 
-def evaluate_run(run: Run, config: Config, *, which: str = "best") -> Evaluation:
-    """Evaluate the weights of a run on a split of the data it was trained with, and keep the result in the run.
+def evaluate_run(run: Run, config: Config) -> Evaluation:
+    """Evaluate the best weights of a run on a split of the data it was trained with, and keep the result in the run.
 
     Args:
         run: a run with weights.
         config: its sections `eval` and `train` (imgsz, device) say how.
-        which: `best` or `last`.
 
     Raises:
         RunError: the run has no weights yet.
         DataError: the split is empty, or pictures are gone.
     """
-    weights = run.weights(which)
+    weights = run.weights("best")
     if not weights.is_file():
-        raise RunError(f"{run.path}: no weights/{which}.pt yet; the first epoch was not completed")
+        raise RunError(f"{run.path}: no weights/best.pt yet; the first epoch was not completed")
     dataset = run.dataset()
     split = choose_split(dataset, config.eval.split)
-    chose = which == "best" and split == "val"
+    chose = split == "val"
     about = {"split": split, "chose_checkpoint": chose, "trained_on": split == "train"}
     about["optimism"] = split_guard.optimism(run.epochs()) if chose else None
     return _evaluate(run, weights, dataset.split(split), config, about)
@@ -106,10 +105,37 @@ def is_evaluated(run: Run, split: str, config: Config) -> bool:
     metrics = run.evaluations().get(split, {})
     weights = run.weights("best")
     return (
-        metrics.get("settings") == _settings_record(predict_settings(config))
+        metrics.get("settings") == settings_record(predict_settings(config))
         and (not weights.is_file() or metrics.get("weights") == weights_digest(weights))
         and metrics.get("fingerprint") == run.dataset().split(split).fingerprint()
     )
+
+
+def detect(run: Run | None, weights: Path, part: Dataset, config: Config) -> pl.DataFrame:
+    """Return the detections of weights on a split, those that the run keeps where they are of these very settings.
+
+    Nothing is written but the use of the split.
+
+    Args:
+        run: that the weights belong to; None for a checkpoint from elsewhere.
+        weights: the checkpoint.
+        part: pictures and boxes of one split.
+        config: its sections `eval` and `train` say how.
+
+    Raises:
+        DataError, ModelError, UsageError: as `predict_dataset`.
+    """
+    split = str(part.images["split"][0])
+    there = run is not None and is_evaluated(run, split, config)
+    if not weights.is_file() and not there:
+        raise RunError(f"{weights}: no such file; what was evaluated with other settings cannot be evaluated again")
+    digest = weights_digest(weights) if weights.is_file() else str((run or Run(".")).evaluations()[split]["weights"])
+    runs, name = (config.runs, weights.name) if run is None else (run.path.parent, run.name)
+    split_guard.count_use(runs, name, split, part.fingerprint(), digest)
+    if run is not None and there:
+        return run.detections(split)
+    tighten()
+    return predict_dataset(weights, part, predict_settings(config)).detections
 
 
 def predict_settings(config: Config) -> PredictSettings:
@@ -130,7 +156,7 @@ def predict_settings(config: Config) -> PredictSettings:
 
 def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dict[str, Any]) -> Evaluation:
     tighten()
-    started = time.perf_counter()
+    started, rule = time.perf_counter(), rule_of(config)
     split, fingerprint = about["split"], part.fingerprint()
     findings = [] if about["chose_checkpoint"] is None else split_guard.changed_data(run, part, config)
     settings = predict_settings(config)
@@ -148,10 +174,10 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
     robust = _robustness(weights, part, settings, predictions.detections, analysis) if config.eval.corruptions else None
     findings += [robust.finding()] if robust else []
     digest = weights_digest(weights)
-    views = _views(run, split, analysis, config, digest)
+    uses = split_guard.count_use(run.path.parent, run.name, split, fingerprint, digest)
+    views = threshold_views(run, split, analysis, rule, digest, settings_record(settings))
     by_group = _slices(part, analysis, config.eval.resamples)
     findings += by_group.findings if by_group else ()
-    uses = split_guard.count_use(run, split, fingerprint, digest)
     if split == "test":
         findings += split_guard.use_findings(split, uses, part.images.height, analysis.deviation)
     metrics = {
@@ -169,7 +195,7 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
         "ms_per_image": predictions.ms_per_image,
         "head": predictions.head,
         "latency": predictions.latency,
-        "settings": _settings_record(settings),
+        "settings": settings_record(settings),
     }
     found = (*analysis.findings, *findings)
     metrics["findings"] = [finding.to_dict() for finding in found]
@@ -178,17 +204,47 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
     return Evaluation(run, metrics, found)
 
 
-def _views(run: Run, split: str, analysis: Analysis, config: Config, weights: str) -> dict[str, Any]:
-    """Return the figures at thresholds that were chosen on val; a split that is val chooses them, and so does any where
-    there is no val, which then says so."""
-    found, why_not = None, ""
-    if split != "val":
-        found = chosen.kept(run, weights)
-    if found is None:
-        found, why_not = chosen.choose(analysis, rule_of(config), split, weights)
-        if found is not None and split == "val":
+def threshold_views(
+    run: Run, split: str, analysis: Analysis, rule: Rule | None, weights: str, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the figures at the thresholds that were chosen on val; val itself chooses them.
+
+    A split of a run without val, or a checkpoint's, chooses its own and says so.
+    """
+    kept = chosen.kept(run, weights)
+    if split == "val":
+        # A rule once asked for holds until another is: evaluating val again does not undo it.
+        rule = rule or (kept.point.rule if kept else None) or Rule("f1")
+        found, why_not = chosen.choose(analysis, rule, split, weights, settings)
+        if found is not None:
             chosen.keep(run, found)
-    return chosen.figures(analysis, split, found, why_not)
+        return chosen.figures(analysis, split, found, why_not)
+    if kept is None:
+        found, why_not = chosen.choose(analysis, rule or Rule("f1"), split, weights, settings)
+        return chosen.figures(analysis, split, found, why_not)
+    other = chosen.differing(kept, settings)
+    again = f"choose anew: tuneup eval {run.path} eval.split=val"
+    if rule is not None and rule != kept.point.rule:
+        why_not = f"the run's thresholds were chosen by another rule ({kept.point.rule.text}); {again}"
+    else:
+        why_not = (
+            f"the run's thresholds were chosen on pictures predicted otherwise ({other}); {again}" if other else ""
+        )
+    return chosen.figures(analysis, split, None if why_not else kept, why_not)
+
+
+def rule_of(config: Config) -> Rule | None:
+    """Return how thresholds are chosen where the configuration says so: by an escape rate, or by what an escape costs.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    rate, cost = config.eval.escape_rate, config.eval.escape_cost
+    if rate is not None and cost is not None:
+        raise UsageError("eval.escape_rate and eval.escape_cost: thresholds are chosen by one of them; leave out one")
+    if rate is not None:
+        return Rule("max_escape", rate)
+    return None if cost is None else Rule("cost", cost)
 
 
 def _robustness(
@@ -199,7 +255,9 @@ def _robustness(
     def predict(change: Change) -> pl.DataFrame:
         return predict_dataset(weights, part, settings, change=change).detections
 
-    return robustness(predict, analysis.table.truth, clean, analysis.weights, limit=analysis.table.limit)
+    return robustness(
+        predict, analysis.table.truth, clean, analysis.weights, units=analysis.groups.units, limit=analysis.table.limit
+    )
 
 
 def _slices(part: Dataset, analysis: Analysis, resamples: int) -> Slices | None:
@@ -211,21 +269,7 @@ def _slices(part: Dataset, analysis: Analysis, resamples: int) -> Slices | None:
     return slices(analysis.table, groups.to_list(), weights)
 
 
-def rule_of(config: Config) -> Rule:
-    """Return how thresholds are chosen: by the largest escape rate, by what an escape costs, or else by the F1 score.
-
-    Raises:
-        UsageError: both are asked for.
-    """
-    rate, cost = config.eval.escape_rate, config.eval.escape_cost
-    if rate is not None and cost is not None:
-        raise UsageError("eval.escape_rate and eval.escape_cost: thresholds are chosen by one of them; leave out one")
-    if rate is not None:
-        return Rule("max_escape", rate)
-    return Rule("f1") if cost is None else Rule("cost", cost)
-
-
-def _settings_record(settings: PredictSettings) -> dict[str, Any]:
+def settings_record(settings: PredictSettings) -> dict[str, Any]:
     """Return what decides on the detections, fit for JSON."""
     names = ("imgsz", "conf", "iou", "max_det", "head", "half", "tile")
     record = {name: getattr(settings, name) for name in names}

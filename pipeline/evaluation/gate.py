@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 from .compare import Comparison
 
+GATE_SUITE = b'<testsuite name="tuneup gate"'  # how a JUnit file of a gate begins
+
 
 @dataclass(frozen=True)
 class Gate:

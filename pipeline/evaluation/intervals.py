@@ -3,9 +3,10 @@
 A resample is half of the pictures, drawn anew each time; each counts twice. The spread of a mean over random halves is
 that of the mean over all pictures itself: S^2 / (n / 2) * (1 - 1 / 2) = S^2 / n (McCarthy 1969, half-samples; Shao and
 Wu 1989, jackknife that leaves out many at once). The usual bootstrap draws with replacement, and a picture that is
-drawn twice gives the same scores twice, which makes average precision look steadier than it is: its intervals are 7 %
-too narrow for 50 pictures and cover 0.90 instead of 0.95. Average precision with weights equals that of a copied set to
-the last digits (`tests/unit/evaluation/test_intervals.py`), at a small part of the cost, because nothing is matched.
+drawn twice repeats its scores, which makes average precision look steadier than it is: with 50 pictures of five classes
+its spread is 6 % too small and its best interval holds the truth in 0.90 to 0.91 of the cases. Average precision with
+weights equals that of a copied set to the last digits (`tests/unit/evaluation/test_intervals.py`), at a small part of
+the cost, because nothing is matched.
 
 Which interval is right for which figure was measured too (`benchmarks/coverage.py`, `docs/benchmarks/coverage.md`). For
 one mAP the usual percentile interval covers the truth too rarely, as small sets score too high and the resamples shift

@@ -45,7 +45,7 @@ def check(point: OperatingPoint, table: MatchTable, split: str, weights: Weights
     agrees = not sentences
     if agrees:
         sentences.append(f"{split} agrees with {point.split} within noise")
-    if point.rule.kind == "max_escape":
+    if point.rule.kind == "max_escape" and point.promised:
         sentences.append(_kept(figures.escape, float(point.rule.value or 0), split))
     return Check(split, figures, agrees, (*sentences, *figures.notes))
 

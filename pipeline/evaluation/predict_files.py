@@ -40,6 +40,7 @@ class FilePredictions:
         weights: the checkpoint.
         settings: how.
         thresholds: the least score of each class.
+        thresholds_from: where they come from, in words.
         head: "nms" or "end2end".
         latency: as `Predictions.latency`.
     """
@@ -52,6 +53,7 @@ class FilePredictions:
     weights: Path
     settings: PredictSettings
     thresholds: dict[str, float]
+    thresholds_from: str
     head: str
     latency: dict[str, dict[str, float]]
 
@@ -69,6 +71,8 @@ def predict_files(
     weights: Path,
     settings: PredictSettings,
     thresholds: Mapping[str, float] | None = None,
+    *,
+    thresholds_from: str = "given",
 ) -> FilePredictions:
     """Predict all pictures in folders, their sub-folders included, and single pictures.
 
@@ -79,6 +83,7 @@ def predict_files(
         weights: checkpoint.
         settings: how; `conf` is the least score of every class that `thresholds` does not name.
         thresholds: class name to least score (inclusive), such as those chosen on val.
+        thresholds_from: where they come from, for the record.
 
     Raises:
         DataError: a source is not there, holds no pictures, or none of the pictures can be read.
@@ -119,6 +124,7 @@ def predict_files(
         weights=weights,
         settings=settings,
         thresholds=least,
+        thresholds_from=thresholds_from,
         head=detector.head,
         latency=times.summary(),
     )

@@ -4,8 +4,9 @@ Every share here is a proportion and has Wilson's score interval (Wilson 1927), 
 pictures and for shares near 0 and 1, where inspection lives: the normal interval of "none of 40 escaped" has no width
 (Brown, Cai and DasGupta, Statistical Science 16, 2001). Boxes of one picture, and pictures of one board, are no
 independent trials. There the interval is made for the effective number of trials, p (1 - p) over the variance of the
-bootstrap that draws whole pictures or boards (Korn and Graubard, Survey Methodology 24, 1998; recommended with Wilson's
-interval by Franco et al., J. Surv. Stat. Methodol. 7, 2019). What it covers: `docs/benchmarks/inspection.md`.
+share (Korn and Graubard, Survey Methodology 24, 1998; recommended with Wilson's interval by Franco et al., J. Surv.
+Stat. Methodol. 7, 2019). The variance is that of random halves of the pictures or boards (`intervals.image_weights`),
+which needs no correction for their number. What it covers: `docs/benchmarks/inspection.md`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import LEVEL, Interval, to_record
+from .intervals import LEVEL, Interval, _quantile, to_record
 
 IOU50 = 0  # place of 0.50 among the thresholds of the match table
 MOST_POINTS = 400  # of a stored curve: neighbours differ by half a percent at most, less than a figure shows
@@ -80,7 +81,7 @@ def effective_trials(share: Floats, draws: Floats, units: int, most: int) -> Flo
 
     Args:
         share: [...] the shares.
-        draws: [R, ...] the same in resamples of whole groups; nan where a resample has no case.
+        draws: [R, ...] the same in the resamples of `intervals.image_weights`; nan where a resample has no case.
         units: number of groups; what a share is worth that no resample can vary, such as 0 or 1.
         most: number of trials.
     """
@@ -89,25 +90,24 @@ def effective_trials(share: Floats, draws: Floats, units: int, most: int) -> Flo
     deviation = np.where(drawn, draws - np.where(drawn, draws, 0.0).sum(axis=0) / count, 0.0)
     variance = (deviation**2).sum(axis=0) / np.maximum(count - 1, 1)
     worth = np.divide(share * (1 - share), variance, out=np.zeros(np.shape(share)), where=variance > 0)
-    # A resample of n groups varies by (n - 1) / n too little.
-    factor = (units - 1) / units * (_NORMAL / student(units - 1)) ** 2 if units > 1 else 0.0
+    factor = (_NORMAL / student(units - 1)) ** 2 if units > 1 else 0.0
     return np.asarray(np.clip(np.where(worth > 0, worth * factor, units), min(1, most), most))
 
 
 def student(freedom: int) -> float:
-    """Return the quantile of Student's t for `LEVEL`, both tails.
-
-    Source: Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5), within 1 % from 3 degrees of freedom on.
-    """
-    z = _NORMAL
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
+    """Return the quantile of Student's t for `LEVEL`, both tails, and 1 or more degrees of freedom."""
+    return _quantile(0.5 + LEVEL / 2, freedom + 1)
 
 
 def units_of(images: NDArray[np.int32] | NDArray[np.int64], groups: Groups) -> int:
     """Return how many pictures, or groups of pictures, some rows of pictures come from."""
     return len(np.unique(images if groups is None else groups[images]))
+
+
+def units_drawn(weights: Weights) -> int:
+    """Return how many pictures, or groups, [R, n] resamples drew independently: pictures of a group weigh the same."""
+    probe = np.random.default_rng(0).integers(1, 2**40, len(weights))
+    return len(np.unique(probe @ weights.astype(np.int64)))
 
 
 def ratio(events: NDArray[Any], trials: NDArray[Any]) -> Floats:

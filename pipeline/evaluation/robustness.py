@@ -87,7 +87,7 @@ class Robustness:
         name = max(self.drops, key=lambda one: self.drops[one].value)
         worst, drop = BY_NAME[name], self.drops[name]
         first = next(one for one in self.conditions if one.corruption == name and one.strength == 1)
-        evidence = {"corruption": name, "drop": drop.to_dict(), "drop_at_strength_1": first.drop.to_dict()}
+        evidence = {"corruption": name, "drop": to_record(drop), "drop_at_strength_1": to_record(first.drop)}
         if not drop.low > 0:
             message = "no corruption costs more than noise"
             return Finding("robustness.worst", "info", message, evidence)
@@ -102,7 +102,13 @@ class Robustness:
 
 
 def robustness(
-    predict: Predict, truth: Truth, clean: pl.DataFrame, weights: NDArray[np.int32], *, limit: int = LIMIT
+    predict: Predict,
+    truth: Truth,
+    clean: pl.DataFrame,
+    weights: NDArray[np.int32],
+    *,
+    units: int,
+    limit: int = LIMIT,
 ) -> Robustness | None:
     """Measure a detector on corrupted pictures; predicts all pictures 30 times.
 
@@ -111,6 +117,7 @@ def robustness(
         truth: I pictures.
         clean: the detections on the pictures as they are.
         weights: [R, I] of `image_weights`; all differences are paired, with the same resamples.
+        units: number of pictures, or of groups, that the resamples draw from.
         limit: detections per picture and class that count.
 
     Returns:
@@ -129,23 +136,23 @@ def robustness(
             frame = _predict_corrupted(predict, truth, corruption.name, strength)
             found = _measure(truth, frame, weights, limit)
             measured.append(found)
-            drop = percentile_interval(base.value - found.value, base.resampled - found.resampled)
-            drop50 = percentile_interval(base.value50 - found.value50, base.resampled50 - found.resampled50)
-            conditions.append(Condition(corruption.name, strength, found.value, found.value50, drop, drop50))
+            conditions.append(_condition(corruption.name, strength, base, found, units))
     values = np.array([one.value for one in measured]).reshape(len(CORRUPTIONS), len(STRENGTHS))
     resampled = np.array([one.resampled for one in measured]).reshape(*values.shape, -1)
     drops = {
-        corruption.name: percentile_interval(base.value - float(value.mean()), base.resampled - draws.mean(axis=0))
+        corruption.name: percentile_interval(
+            base.value - float(value.mean()), base.resampled - draws.mean(axis=0), units=units
+        )
         for corruption, value, draws in zip(CORRUPTIONS, values, resampled, strict=True)
     }
     mpc, mpc_resampled = float(values.mean()), resampled.mean(axis=(0, 1))
     share = np.divide(mpc_resampled, base.resampled, out=np.full_like(mpc_resampled, np.nan), where=base.resampled > 0)
     return Robustness(
-        clean=mean_interval(base.value, base.resampled),
+        clean=mean_interval(base.value, base.resampled, units=units),
         conditions=tuple(conditions),
         drops=drops,
-        mpc=mean_interval(mpc, mpc_resampled),
-        rpc=percentile_interval(mpc / base.value, share) if base.value > 0 else None,
+        mpc=mean_interval(mpc, mpc_resampled, units=units),
+        rpc=percentile_interval(mpc / base.value, share, units=units) if base.value > 0 else None,
     )
 
 
@@ -157,6 +164,12 @@ class _Measured:
     value50: float
     resampled: NDArray[np.float64]
     resampled50: NDArray[np.float64]
+
+
+def _condition(name: str, strength: int, base: _Measured, found: _Measured, units: int) -> Condition:
+    drop = percentile_interval(base.value - found.value, base.resampled - found.resampled, units=units)
+    drop50 = percentile_interval(base.value50 - found.value50, base.resampled50 - found.resampled50, units=units)
+    return Condition(name, strength, found.value, found.value50, drop, drop50)
 
 
 def _measure(truth: Truth, frame: pl.DataFrame, weights: NDArray[np.int32], limit: int) -> _Measured:

@@ -3,9 +3,9 @@
 Nothing is matched again: a picture's matches do not depend on other pictures, so a part of the match table is the match
 table of a part. The figures are those of `intervals.resampled_map` with the weights of all other pictures at 0.
 
-A slice and the rest share no picture, so the shifts of the bootstrap do not cancel in their difference as they do for
+A slice and the rest share no picture, so the shifts of the resamples do not cancel in their difference as they do for
 two detectors on the same pictures; the smaller part is shifted more. So the interval is the normal one around the value
-minus the bootstrap's bias. How often it calls a slice worse that is not, and finds one that is, stands in
+minus the resamples' shift. How often it calls a slice worse that is not, and finds one that is, stands in
 `docs/benchmarks/slices.md`: seldom, and not often. No finding is no proof that all slices are alike.
 """
 
@@ -25,6 +25,7 @@ from .average_precision import scores
 from .intervals import LEVEL, Interval, class_mean, mean_interval, resampled_map, to_record
 from .matching import MatchTable
 from .metrics import FEW_BOXES, IOU50
+from .rates import units_drawn
 
 MOST = 20  # slices that are measured: a longer table is not read
 # Pictures or groups in a slice; with 10, false alarms were more than what is due (docs/benchmarks/slices.md).
@@ -105,7 +106,7 @@ def slices(
     for name in measured:
         chosen = np.array([label == name for label in labels], dtype=np.bool_)
         draws = resampled_map(part_of(table, chosen), together)
-        units = _units(weights[:, chosen])
+        units = units_drawn(weights[:, chosen])
         rows.append(_row(table, name, chosen, draws, units))
         if rows[-1].boxes < FEW_BOXES or units < FEWEST_UNITS or chosen.all():
             continue
@@ -137,17 +138,11 @@ def part_of(table: MatchTable, chosen: NDArray[np.bool_]) -> MatchTable:
     )
 
 
-def _units(weights: NDArray[np.int32]) -> int:
-    """Return how many pictures or groups were drawn independently, from [R, n]: those of a group have equal weights."""
-    probe = np.random.default_rng(0).integers(1, 2**40, len(weights))
-    return len(np.unique(probe @ weights.astype(np.int64)))
-
-
 def _row(table: MatchTable, name: str, chosen: NDArray[np.bool_], draws: NDArray[np.float64], units: int) -> Slice:
     """Return the figures of a slice; `draws` is [1 + R, T, K], the plain figures first."""
     boxes = int((chosen[table.truth.image] & ~table.ignored_truth[0]).sum())
     figures = (class_mean(draws).mean(axis=1), class_mean(draws[:, IOU50]))
-    intervals = [mean_interval(float(figure[0]), figure[1:] if units > 1 else figure[:0]) for figure in figures]
+    intervals = [mean_interval(float(figure[0]), figure[1:], units=units) for figure in figures]
     return Slice(name, int(chosen.sum()), boxes, *(intervals if boxes else (None, None)))
 
 
@@ -176,7 +171,7 @@ def _differences(draws: NDArray[np.float64], others: NDArray[np.float64]) -> NDA
 
 
 def _summary(differences: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the plain difference, the same without the bootstrap's bias, and its standard deviation."""
+    """Return the plain difference, the same without the resamples' shift, and its standard deviation."""
     value, resampled = float(differences[0]), differences[1:][~np.isnan(differences[1:])]
     if np.isnan(value) or len(resampled) < 2:
         return float("nan"), float("nan"), float("nan")

@@ -14,7 +14,7 @@ from ..config import Config
 from ..data.dataset import Dataset
 from ..data.digests import picture_digests
 from ..data.intake import read_dataset
-from ..errors import TuneUpError
+from ..errors import RunError, TuneUpError
 from ..findings import Finding
 from ..records import append_lines, now, read_lines
 from ..runs import Run
@@ -64,10 +64,17 @@ def weights_digest(weights: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()[:32]
 
 
-def count_use(run: Run, split: str, fingerprint: str, weights: str) -> dict[str, int]:
+def count_use(runs: Path, name: str, split: str, fingerprint: str, weights: str) -> dict[str, int]:
     """Write down that a split judged some weights, and return how often that happened so far.
 
     The list lies beside the run folders, because the question is what all runs did with the same pictures.
+
+    Args:
+        runs: the folder of the run folders.
+        name: of the run, or of the checkpoint.
+        split: its name.
+        fingerprint: of its pictures and boxes.
+        weights: digest of the checkpoint.
 
     Returns:
         `times` in all, `different_weights`, `times_of_run`.
@@ -75,14 +82,18 @@ def count_use(run: Run, split: str, fingerprint: str, weights: str) -> dict[str,
     Raises:
         RunError: the list is damaged or cannot be written.
     """
-    place = run.path.parent / USES
-    use = {"date": now(), "run": run.name, "split": split, "fingerprint": fingerprint, "weights": weights}
+    place = runs / USES
+    uses = read_lines(place)
+    for number, use in enumerate(uses, start=1):
+        if not {"fingerprint", "weights", "run"} <= use.keys():
+            raise RunError(f"{place}:{number}: is no use of a split; take the line out, or restore the file")
+    use = {"date": now(), "run": name, "split": split, "fingerprint": fingerprint, "weights": weights}
     append_lines(place, [use])
-    same = [record for record in read_lines(place) if record["fingerprint"] == fingerprint]
+    same = [record for record in [*uses, use] if record["fingerprint"] == fingerprint]
     return {
         "times": len(same),
         "different_weights": len({record["weights"] for record in same}),
-        "times_of_run": sum(record["run"] == run.name for record in same),
+        "times_of_run": sum(record["run"] == name for record in same),
     }
 
 
@@ -93,7 +104,7 @@ def use_findings(split: str, uses: dict[str, int], images: int, deviation: float
         split: its name.
         uses: from `count_use`.
         images: number of its pictures.
-        deviation: standard deviation of mAP50-95 from the bootstrap, if it could be measured.
+        deviation: standard deviation of mAP50-95 over samples of pictures, if it could be measured.
     """
     if uses["different_weights"] < _MANY_WEIGHTS:
         return []

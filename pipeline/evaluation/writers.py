@@ -32,7 +32,7 @@ def document(predictions: FilePredictions) -> dict[str, Any]:
 
     `pictures` is a list of `name`, `path`, `width`, `height` and `detections`, each of which has `class_id`, `class`,
     `score` and `box` (corners x1 y1 x2 y2 in pixels of the picture); `unreadable` is a list of `path` and `why`.
-    Beside them stand `weights`, `names`, `settings`, `thresholds`, `head` and `latency`.
+    Beside them stand `weights`, `names`, `settings`, `thresholds`, `thresholds_from`, `head` and `latency`.
     """
     pictures = [
         {
@@ -49,6 +49,7 @@ def document(predictions: FilePredictions) -> dict[str, Any]:
         "names": list(predictions.names),
         "settings": asdict(predictions.settings),
         "thresholds": predictions.thresholds,
+        "thresholds_from": predictions.thresholds_from,
         "head": predictions.head,
         "latency": predictions.latency,
         "pictures": pictures,

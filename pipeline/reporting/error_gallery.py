@@ -75,18 +75,24 @@ class _Kind:
 
 _SCORE = pl.col("score")
 _LABELLED = (pl.col("truth_x2") - pl.col("truth_x1")) * (pl.col("truth_y2") - pl.col("truth_y1"))
+_OWNS_FIRST = "those whose object nothing else found come first, then the surest."
 _KINDS = (
     _Kind(
         "False alarms",
-        "Detected where nothing is labelled, the surest first.",
+        "Detections that find no label of their own, the surest first.",
         ("background", "both", "duplicate"),
         (_SCORE,),
     ),
     _Kind("Missed", "Labelled, but found by no detection, the largest first.", ("missed",), (_LABELLED,)),
-    _Kind("Confusions", "Found, but as another class, the surest first.", ("class",), (pl.col("owns"), _SCORE)),
+    _Kind(
+        "Confusions",
+        f"Found, but as another class; {_OWNS_FIRST}",
+        ("class",),
+        (pl.col("owns"), _SCORE),
+    ),
     _Kind(
         "Wrong place",
-        "The right class, but too little overlap with the label, the surest first.",
+        f"The right class, but too little overlap with the label; {_OWNS_FIRST}",
         ("place",),
         (pl.col("owns"), _SCORE),
     ),

@@ -12,11 +12,11 @@ from ..errors import TuneUpError
 from ..runs import Run
 from . import evaluation_figures as draw
 from .error_gallery import ErrorGroup, make_error_groups
+from .evaluation_tables import suspects, tables
 from .scores import interval_words
-from .wording import percent, precision
+from .threshold_words import common_threshold, what_to_know, which
 
 _CUTS = 8  # pictures of each group of errors: two rows of the page
-_SUSPECTS = 12  # labels that are listed; all of them stand in suspects.parquet
 
 
 def view(run: Run, split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,9 +25,9 @@ def view(run: Run, split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "figures": [figure for figure in _figures(curves, metrics) if figure["svg"]],
         "errors": [_error_row(row) for row in metrics.get("errors") or [] if row["count"] and row["remedy"]],
-        "sentences": _sentences(metrics),
-        "tables": [*_slice_tables(metrics), *_robustness_tables(metrics.get("robustness"))],
-        "suspects": _suspects(run, split),
+        "sentences": _sentences(run, split, metrics),
+        "tables": tables(run, metrics),
+        "suspects": suspects(run, split),
     }
 
 
@@ -45,7 +45,9 @@ def gallery(run: Run, split: str) -> tuple[list[ErrorGroup], str]:
 def _figures(curves: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the figures as the template's macro wants them."""
     point = metrics.get("operating_point")
-    figures = (point["check"] or point)["figures"] if point else None
+    common = common_threshold(point) if point else None  # else the point in use lies on no curve over one threshold
+    figures = (point["check"] or point)["figures"] if point and common is not None else None
+    apart = " Each class has a threshold of its own, so the chosen point is not on this curve over a common one."
     counting, calibration = metrics.get("counting"), metrics.get("calibration")
     check = calibration["check"] if calibration else None
     drawn = (
@@ -56,8 +58,9 @@ def _figures(curves: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict
         ),
         (
             "The inspector's view",
-            "Escape: defective pictures that pass. Overkill: good pictures that are rejected.",
-            draw.rejection(curves.get("rejection") or {}, figures, point["overall"] if point else None),
+            "Escape: defective pictures that pass. Overkill: good pictures that are rejected."
+            f"{apart if point and common is None else ''}",
+            draw.rejection(curves.get("rejection") or {}, figures, common),
         ),
         (
             "Found against false alarms",
@@ -85,35 +88,23 @@ def _figures(curves: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict
 
 
 def _error_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a type of error as the page shows it; what costs nothing, or is never sure, needs no remedy."""
     cost = row["cost"]
     interval = None if cost["low"] is None else cost
+    shown = "–" if cost["value"] is None else f"{100 * cost['value']:.1f}"
     return {
         "type": row["type"],
-        "count": f"{row['confident']:,}" if row["type"] != "missed" else f"{row['count']:,}",
-        "cost": f"{100 * (cost['value'] or 0.0):.1f}",
+        "count": f"{row['confident']:,}",
+        "cost": shown,
         "range": "" if interval is None else f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}",
-        "remedy": row["remedy"],
+        "remedy": row["remedy"] if row["confident"] and shown != "0.0" else "",
     }
 
 
-def _sentences(metrics: Mapping[str, Any]) -> list[str]:
+def _sentences(run: Run, split: str, metrics: Mapping[str, Any]) -> list[str]:
     """Return what thresholds, counts, calibration and Ultralytics' own figure come to, in plain sentences."""
-    said = []
     point = metrics.get("operating_point")
-    if point:
-        said.append(
-            f"Threshold {point['overall']:.3g} (chosen on {point['split']}: {point['rule']['text']}"
-            f"{', classes with their own: ' + ', '.join(point['own']) if point['own'] else ''})."
-        )
-        figures = (point["check"] or point)["figures"]
-        for name, what in (("escape", "defective pictures pass"), ("overkill", "good pictures are rejected")):
-            rate = figures[name]
-            if rate["value"] is not None:
-                bounds = f"{percent(rate['low'])} to {percent(rate['high'])}"
-                said.append(f"{rate['events']} of {rate['trials']} {what}: {percent(rate['value'])} ({bounds}).")
-        said += [*figures["notes"], *point["notes"], *(point["check"] or {}).get("sentences", ())]
-    if metrics.get("operating_point_note"):
-        said.append(f"Thresholds: {metrics['operating_point_note']}.")
+    said = [*([which(point)] if point else ()), *what_to_know(run, split, metrics)]
     total = (metrics.get("counting") or {}).get("total")
     if total and total["mae"]:
         mae, bias = total["mae"], total["bias"]
@@ -125,66 +116,3 @@ def _sentences(metrics: Mapping[str, Any]) -> list[str]:
     said += [check["sentence"]] if check else []
     said += [metrics["ultralytics"]["map50_95"]["words"]] if metrics.get("ultralytics") else []
     return [text[:1].upper() + text[1:] for text in dict.fromkeys(said)]
-
-
-def _slice_tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return for each column that the pictures were sliced by the figures of its slices."""
-    found = []
-    for part in metrics.get("slices") or []:
-        rows = [
-            [
-                row["name"],
-                f"{row['images']:,}",
-                f"{row['boxes']:,}",
-                precision(row["map50_95"]),
-                interval_words(row["intervals"]["map50_95"]),
-            ]
-            for row in part["rows"]
-        ]
-        rest = f"; {part['left_out']} smaller ones are left out" if part["left_out"] else ""
-        found.append(
-            {
-                "title": f"By {part['column']}: {len(rows)} slices of the pictures",
-                "caption": f"No finding is no proof that all are alike: few pictures hide most differences{rest}.",
-                "headings": [part["column"], "pictures", "boxes", "mAP50-95", "95 % interval"],
-                "rows": rows,
-            }
-        )
-    return found
-
-
-def _robustness_tables(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the table of what worse pictures cost; none where that was not asked for."""
-    if not record:
-        return []
-    names = list(record["drops"])
-    figures = {(one["corruption"], one["strength"]): one["map50_95"] for one in record["conditions"]}
-    strengths = sorted({strength for _, strength in figures})
-    rows = [
-        [
-            name.replace("_", " "),
-            *(precision(figures[name, strength]) for strength in strengths),
-            f"{100 * record['drops'][name]['value']:.1f} points",
-            " to ".join(f"{100 * record['drops'][name][end]:.1f}" for end in ("low", "high")),
-        ]
-        for name in names
-        if record["drops"][name]
-    ]
-    clean, mean = (record[key]["value"] if record[key] else None for key in ("clean", "mpc"))
-    return [
-        {
-            "title": "Under worse pictures",
-            "caption": f"mAP50-95 is {precision(clean)} on the pictures as they are, {precision(mean)} on these.",
-            "headings": ["corruption", *(f"strength {n}" for n in strengths), "loses on average", "95 % interval"],
-            "rows": rows,
-        }
-    ]
-
-
-def _suspects(run: Run, split: str) -> dict[str, Any]:
-    """Return the labels that are most likely wrong, and how many are suspected in all."""
-    table = run.evaluation_table(split, "suspects")
-    if table is None or table.is_empty():
-        return {"rows": [], "total": 0}
-    rows = table.head(_SUSPECTS).select("kind", "suspicion", "path", "why", "source").to_dicts()
-    return {"rows": [{**row, "suspicion": f"{row['suspicion']:.2f}"} for row in rows], "total": table.height}

@@ -5,12 +5,14 @@ Form: Mitchell et al., Model Cards for Model Reporting (2019, arXiv 1810.03993),
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..runs import Run, write_atomic
 from .scores import SPLIT_WORDS, in_order, interval_words
+from .threshold_words import what_to_know, which
 from .wording import precision
 
 
@@ -30,9 +32,8 @@ def card(run: Run) -> str:
     evaluations = in_order(run.evaluations())
     parts = [f"# {_plain(run.name)}", _about(run)]
     parts += [_figures(split, metrics) for split, metrics in evaluations.items()]
-    first = next(iter(evaluations.values()), None)
-    if first is not None:
-        parts += [_use(run, first), _limits(evaluations)]
+    if evaluations:
+        parts += [_use(run, *next(iter(evaluations.items()))), _limits(evaluations)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -59,7 +60,9 @@ def _figures(split: str, metrics: Mapping[str, Any]) -> str:
         True: "This split chose the weights: the figures flatter.",
         False: "This split neither trained nor chose the weights.",
         None: "It is not known whether this split trained or chose the weights.",
-    }[chose if not metrics.get("trained_on") else True]
+    }[chose]
+    if metrics.get("trained_on", split == "train"):
+        standing = "The network was trained on this split: no measure of quality."
     head = ["| | value | 95 % interval |", "|---|---|---|"]
     intervals = metrics.get("intervals") or {}
     rows = [
@@ -74,26 +77,18 @@ def _figures(split: str, metrics: Mapping[str, Any]) -> str:
     return "\n".join([title, "", standing, "", *head, *rows])
 
 
-def _use(run: Run, metrics: Mapping[str, Any]) -> str:
-    """Return thresholds and what they do, as `tuneup predict` uses them."""
-    point = metrics.get("operating_point")
-    if not point:
-        return f"## Use\n\nNo thresholds were chosen: {metrics.get('operating_point_note') or 'evaluate on val first'}."
-    thresholds = ", ".join(f"{_plain(name)} {value:.3f}" for name, value in point["thresholds"].items())
-    lines = [f"Thresholds, chosen on {point['split']} ({point['rule']['text']}): {thresholds}."]
-    figures = (point["check"] or point)["figures"]
-    for name, what in (("escape", "defective pictures pass"), ("overkill", "good pictures are rejected")):
-        rate = figures[name]
-        if rate["value"] is not None:
-            bounds = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
-            lines.append(f"{100 * rate['value']:.1f} % of {what} ({bounds}; {rate['events']} of {rate['trials']}).")
-    lines += [*point["notes"], *(point["check"] or {}).get("sentences", ())]
+def _use(run: Run, split: str, metrics: Mapping[str, Any]) -> str:
+    """Return the thresholds and what they do, as `tuneup predict` uses them, and how to use it."""
+    point, known = metrics.get("operating_point"), what_to_know(run, split, metrics)
+    lines = [_plain(which(point))] if point else [] if known else ["No thresholds: evaluate on val first."]
+    lines += [" ".join(text.split()) for text in known]
     latency = metrics.get("latency") or {}
     if latency:
         spent = ", ".join(f"{stage} {times['median']:.1f}" for stage, times in latency.items())
         lines.append(f"Median ms per picture on the machine of the evaluation: {spent}.")
-    lines.append(f"Use: `tuneup predict {_plain(run.path)} PICTURES`.")
-    return "\n".join(["## Use", "", *(f"- {line}" for line in dict.fromkeys(lines))])
+    subject = run.path if run.weights("best").is_file() else metrics.get("checkpoint") or run.path
+    lines.append(f"Use: `tuneup predict {' '.join(shlex.quote(str(subject)).split())} PICTURES`.")
+    return "\n".join(["## Use", "", *(f"- {text[:1].upper()}{text[1:].rstrip('.')}." for text in dict.fromkeys(lines))])
 
 
 def _limits(evaluations: Mapping[str, Mapping[str, Any]]) -> str:

@@ -23,6 +23,11 @@ from pipeline.runs import Run
 Tuneup = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def snapshot(folder: Path) -> dict[str, int]:
+    """Return when each file of a folder was written."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
 def coco_files(run: Run, folder: Path) -> tuple[Path, Path]:
     """Write the test split and what a run found there as COCO files."""
     part, found = run.dataset().split("test"), run.detections("test")
@@ -74,11 +79,13 @@ def test_a_run_is_compared_with_its_last_weights_on_data_named_by_hand(
     assert comparison.overall[0].first == pytest.approx(tiny_run.evaluations()["test"]["map50_95"], abs=1e-6)
 
 
-def test_an_evaluated_run_is_not_evaluated_again_for_a_comparison(tiny_run: Run) -> None:
+def test_a_comparison_counts_as_a_use_and_changes_nothing_in_the_runs(tiny_run: Run) -> None:
     before = len(read_lines(tiny_run.path.parent / USES))
-    comparison = pipeline.compare(tiny_run, tiny_run)
-    assert comparison.verdict == "within noise"
-    assert len(read_lines(tiny_run.path.parent / USES)) == before
+    files = snapshot(tiny_run.path)
+    for overrides in ([], ["imgsz=96"], ["eval.split=val", "eval.conf=0.1"]):
+        assert pipeline.compare(tiny_run, tiny_run, overrides=overrides).verdict in {"within noise", "not measured"}
+    assert snapshot(tiny_run.path) == files
+    assert len(read_lines(tiny_run.path.parent / USES)) == before + 6
 
 
 def test_the_gate_is_open_for_the_same_run_and_writes_junit(tiny_run: Run, tmp_path: Path, tuneup: Tuneup) -> None:
@@ -121,6 +128,7 @@ def test_the_gate_closes_on_a_drop_that_is_no_chance(tmp_path: Path, tuneup: Tun
         (("compare", "a.pt", "b.json", "--ground-truth", "gt.json"), "COCO detection files (.json) are compared"),
         (("eval", "--ground-truth", "gt.json"), "--ground-truth GT.json --detections DT.json"),
         (("eval", "--ground-truth", "gt.json", "--detections", "dt.json"), "gt.json"),
+        (("eval", "--ground-truth", "g", "--detections", "d", "eval.conf=0.5"), "only eval.limit and eval.resamples"),
     ],
 )
 def test_wrong_usage_is_explained(
@@ -131,6 +139,22 @@ def test_wrong_usage_is_explained(
         cli.main(list(words))
     assert stopped.value.code in {2, 3}
     assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_nothing_is_overwritten(tiny_run: Run, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.xml"
+    notes.write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.xml: exists already"):
+        pipeline.suspects(tiny_run, split="test", cvat=notes)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["gate", str(tiny_run.path), "--baseline", str(tiny_run.path), "--junit", str(notes)])
+    assert stopped.value.code == 2
+    assert notes.read_text() == "mine"
+    result = tmp_path / "gate.xml"
+    for _ in range(2):  # a build writes its own result again and again
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["gate", str(tiny_run.path), "--baseline", str(tiny_run.path), "--junit", str(result)])
+        assert ended.value.code == 0
 
 
 def test_runs_on_other_data_are_not_compared(tiny_run: Run, tiny_data: Path, tmp_path: Path) -> None:

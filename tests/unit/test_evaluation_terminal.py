@@ -43,7 +43,7 @@ def metrics() -> dict[str, Any]:
     truth = Truth.of(dataset)
     found = Detections.of(truth, simulated_detections(dataset, 1))
     analysis = analyse(truth, found, grouping(dataset), resamples=200)
-    point, _ = chosen.choose(analysis, Rule("f1"), "test", "w")
+    point, _ = chosen.choose(analysis, Rule("f1"), "test", "w", {})
     about = {
         "split": "test",
         "chose_checkpoint": False,

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene import PICTURES, Scene, boastful, detector, honest, scenes, weights_of
+from scipy import stats
 
 from pipeline.errors import DataError
-from pipeline.evaluation.calibration import MOST_BINS, by_chance, reliability, sweep
-from pipeline.evaluation.intervals import image_weights, proportion_interval
+from pipeline.evaluation.calibration import MOST_BINS, Scored, by_chance, reliability, reliability_of, sweep
+from pipeline.evaluation.intervals import image_weights
 
 
 @settings(max_examples=50, deadline=None)
@@ -31,8 +32,8 @@ def test_the_error_equals_the_definition_bin_by_bin(scene: Scene, least: float) 
         inside = [row for row in rows if low <= row[0] < high]
         hits = sum(hit for _, hit in inside)
         assert (len(inside), sum(s for s, _ in inside) / len(inside)) == (found.count[b], pytest.approx(found.score[b]))
-        expected = proportion_interval(hits, len(inside))
-        assert found.precision[:, b] == pytest.approx([expected.value, expected.low, expected.high], abs=1e-12)
+        expected = stats.binomtest(hits, len(inside)).proportion_ci(method="wilson")
+        assert found.precision[:, b] == pytest.approx([hits / len(inside), expected.low, expected.high], abs=1e-12)
         gap += len(inside) / len(rows) * abs(hits / len(inside) - sum(s for s, _ in inside) / len(inside))
     assert found.d_ece.value == pytest.approx(gap, abs=1e-12)
     assert found.brier.value == pytest.approx(np.mean([(s - hit) ** 2 for s, hit in rows]))
@@ -85,6 +86,30 @@ def test_a_calibrated_detector_has_nearly_no_error_and_a_boastful_one_its_own() 
         found = reliability(detector(6000, truth).table(), weights).d_ece
         assert found is not None
         assert found.value == pytest.approx(expected, abs=0.025)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_the_interval_of_the_brier_score_is_students_for_the_pictures_or_groups_it_comes_from(together: int) -> None:
+    units, rng = 8, np.random.default_rng(2)
+    score, hit = np.sort(rng.uniform(0.3, 0.9, units)), rng.random(units) < 0.6
+    image = np.arange(units * together, dtype=np.int32)
+    groups = np.append(image // together, np.full(5, units)).astype(np.int32)  # the last group has no detections
+    scored = Scored(image, np.repeat(score, together), np.repeat(hit, together))
+    weights = image_weights(len(groups), 20_000, groups=groups)[:, : len(image)]
+    weights = weights[weights.sum(axis=1) == len(image)]  # as many groups in each: the error of the mean is then exact
+    found = reliability_of(scored, weights, 0.3)[0].brier
+    assert found is not None
+    error = (score - hit) ** 2
+    assert (found.low, found.high) == pytest.approx(
+        stats.t.interval(0.95, units - 1, error.mean(), stats.sem(error)), rel=0.03
+    )
+
+
+def test_detections_of_one_picture_have_an_error_and_no_interval() -> None:
+    scene = Scene(3, [], [(0, 0, 0.8, None), (0, 0, 0.4, None)])
+    found = reliability(scene.table(), image_weights(3, 50))
+    assert found.brier is not None
+    assert (found.brier.value, found.to_dict()["brier"]) == (pytest.approx((0.64 + 0.16) / 2), None)
 
 
 def test_scores_that_are_no_probabilities_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -12,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scene import PICTURES, Scene, boastful, detector, honest
-from scipy import optimize
+from scipy import optimize, stats
 
 from pipeline.errors import DataError, RunError
 from pipeline.evaluation.average_precision import scores as average_precision
+from pipeline.evaluation.calibration import Scored, reliability_of
 from pipeline.evaluation.calibrators import Calibrator, check, fit, isotonic, platt
 from pipeline.evaluation.intervals import image_weights
 from pipeline.evaluation.matching import match
@@ -121,6 +123,23 @@ def test_calibrating_what_is_calibrated_makes_no_difference() -> None:
     assert "no difference beyond noise" in found.sentence or "worse" in found.sentence
     assert found.brier_change is not None
     assert abs(found.brier_change.value) < 0.01
+
+
+def test_the_change_of_few_pictures_has_the_interval_for_few() -> None:
+    scene = detector(300, boastful, 5)
+    table, weights = scene.table(), image_weights(PICTURES, 400, groups=(np.arange(PICTURES) % 12).astype(np.int32))
+    calibrator = fit(table, "val")
+    found = check(table, calibrator, "test", weights)
+    scored = Scored.of(table, calibrator.least)
+    old, new = (
+        reliability_of(dataclasses.replace(scored, score=score), weights, calibrator.least)[1]["brier"]
+        for score in (scored.score, calibrator.apply(scored.score))
+    )
+    tail = stats.norm.cdf(-stats.t.ppf(0.975, 11))
+    assert found.brier_change is not None
+    assert (found.brier_change.low, found.brier_change.high) == pytest.approx(
+        np.quantile(new - old, [tail, 1 - tail]), rel=0.01
+    )
 
 
 @settings(max_examples=40, deadline=None)

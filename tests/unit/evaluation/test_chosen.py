@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulated_detector import simulated_detections, simulated_truth
@@ -11,7 +12,7 @@ from pipeline.config import config_from_dict
 from pipeline.errors import RunError, UsageError
 from pipeline.evaluation import chosen
 from pipeline.evaluation.analysis import Analysis, analyse, grouping
-from pipeline.evaluation.evaluate import rule_of
+from pipeline.evaluation.evaluate import rule_of, threshold_views
 from pipeline.evaluation.operating_point import Rule
 from pipeline.evaluation.tables import Detections, Truth
 from pipeline.runs import Run
@@ -37,7 +38,7 @@ def test_split() -> Analysis:
 def test_what_was_chosen_comes_back_whole_and_only_for_its_weights(val: Analysis, tmp_path: Path) -> None:
     run = Run.create(tmp_path, "a")
     assert chosen.kept(run, "w1") is None
-    found, why_not = chosen.choose(val, Rule("f1"), "val", "w1")
+    found, why_not = chosen.choose(val, Rule("f1"), "val", "w1", {"imgsz": 64})
     assert found is not None
     assert why_not == ""
     chosen.keep(run, found)
@@ -48,8 +49,15 @@ def test_what_was_chosen_comes_back_whole_and_only_for_its_weights(val: Analysis
         chosen.kept(run, "w1")
 
 
+def test_other_settings_than_those_it_was_chosen_with_are_named(val: Analysis) -> None:
+    found, _ = chosen.choose(val, Rule("f1"), "val", "w", {"imgsz": 64, "head": "nms"})
+    assert found is not None
+    assert chosen.differing(found, {"imgsz": 64, "head": "nms"}) == ""
+    assert chosen.differing(found, {"imgsz": 96, "head": "nms"}) == "imgsz 96 instead of 64"
+
+
 def test_thresholds_of_val_are_fixed_and_checked_on_test(val: Analysis, test_split: Analysis) -> None:
-    found, _ = chosen.choose(val, Rule("f1"), "val", "w")
+    found, _ = chosen.choose(val, Rule("f1"), "val", "w", {"imgsz": 64})
     there, here = chosen.figures(test_split, "test", found), chosen.figures(val, "val", found)
     assert there["operating_point"]["thresholds"] == here["operating_point"]["thresholds"]
     assert there["operating_point"]["check"]["split"] == "test"
@@ -69,7 +77,7 @@ def test_where_nothing_is_found_nothing_is_chosen_and_the_reason_is_said() -> No
     empty = simulated_truth(4, empty=1)
     truth = Truth.of(empty)
     analysis = analyse(truth, Detections.of(truth, simulated_detections(empty, 1)), grouping(empty), resamples=100)
-    found, why_not = chosen.choose(analysis, Rule("f1"), "val", "w")
+    found, why_not = chosen.choose(analysis, Rule("f1"), "val", "w", {"imgsz": 64})
     assert found is None
     assert "no boxes" in why_not
     record = chosen.figures(analysis, "val", found, why_not)
@@ -77,8 +85,40 @@ def test_where_nothing_is_found_nothing_is_chosen_and_the_reason_is_said() -> No
 
 
 def test_the_configuration_says_how_thresholds_are_chosen() -> None:
-    assert rule_of(config_from_dict({})) == Rule("f1")
+    assert rule_of(config_from_dict({})) is None
     assert rule_of(config_from_dict({"eval": {"escape_rate": 0.02}})) == Rule("max_escape", 0.02)
     assert rule_of(config_from_dict({"eval": {"escape_cost": 20.0}})) == Rule("cost", 20.0)
     with pytest.raises(UsageError, match="one of them"):
         rule_of(config_from_dict({"eval": {"escape_rate": 0.02, "escape_cost": 20.0}}))
+
+
+SETTINGS = {"imgsz": 64, "head": "nms"}
+
+
+def test_a_rule_that_was_asked_for_stays_until_another_is(val: Analysis, test_split: Analysis, tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a")
+    cost = Rule("cost", 7.0)
+
+    def views(split: str, rule: Rule | None, settings: dict[str, Any] = SETTINGS) -> dict[str, Any]:
+        return threshold_views(run, split, {"val": val, "test": test_split}[split], rule, "w", settings)
+
+    asked = views("val", cost)["operating_point"]
+    assert asked["rule"]["value"] == 7.0
+    assert views("val", None)["operating_point"]["rule"] == asked["rule"]  # evaluated again, nothing asked
+    assert views("test", None)["operating_point"]["thresholds"] == asked["thresholds"]
+    assert views("test", cost)["operating_point"]["check"]["split"] == "test"
+    other = views("test", Rule("cost", 3.0))
+    assert other["operating_point"] is None
+    assert "by another rule" in other["operating_point_note"]
+    larger = views("test", None, {"imgsz": 96, "head": "nms"})
+    assert larger["operating_point"] is None
+    assert "imgsz 96 instead of 64" in larger["operating_point_note"]
+    assert views("val", Rule("f1"))["operating_point"]["rule"]["kind"] == "f1"
+
+
+def test_a_run_without_val_chooses_on_the_split_itself_and_says_so(test_split: Analysis, tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a")
+    views = threshold_views(run, "test", test_split, None, "w", SETTINGS)
+    assert views["operating_point"]["split"] == "test"
+    assert "very pictures (test)" in views["operating_point_note"]
+    assert chosen.kept(run, "w") is None

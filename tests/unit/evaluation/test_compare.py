@@ -10,7 +10,7 @@ from simulated_detector import simulated_detections, simulated_truth
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import DataError
-from pipeline.evaluation.compare import BETTER, FEW, NOISE, UNKNOWN, WORSE, Comparison, compare_tables, pictures_needed
+from pipeline.evaluation.compare import BETTER, FEW, NOISE, UNKNOWN, WORSE, Comparison, compare_tables, units_needed
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.intervals import Interval, image_weights
 from pipeline.evaluation.matching import MatchTable, match
@@ -39,7 +39,7 @@ def test_a_detector_against_itself_is_exactly_zero_and_never_better(dataset: Dat
     for row in (*result.overall, *result.classes):
         assert row.difference is not None
         assert (row.difference.low, row.difference.value, row.difference.high) == (0.0, 0.0, 0.0)
-        assert (row.verdict, row.pictures_needed) == (NOISE, None)
+        assert (row.verdict, row.units_needed) == (NOISE, None)
     assert "the two are alike" in result.words()
 
 
@@ -60,17 +60,17 @@ def test_a_difference_within_noise_says_how_many_more_pictures_would_settle_it()
     few = simulated_truth(20)
     result = compared(table_of(few, 1), table_of(few, 2))
     assert result.verdict == NOISE
-    needed = result.overall[0].pictures_needed
+    needed = result.overall[0].units_needed
     assert needed is not None
     assert needed > 20
-    assert "more pictures would settle" in result.words()
+    assert "more pictures would show" in result.words()
 
 
 def test_the_number_of_pictures_makes_the_interval_narrow_enough_to_see_the_difference() -> None:
     # 1.96 + 0.84 standard deviations: a difference of this size is seen in 4 of 5 cases.
     narrow = Interval(0.01, 0.01 - 0.0196, 0.01 + 0.0196)
-    assert pictures_needed(narrow, 100) == pytest.approx(100 * 2.8016**2, abs=2)
-    assert pictures_needed(Interval(0.0, -0.1, 0.1), 100) is None
+    assert units_needed(narrow, 100) == pytest.approx(100 * 2.8016**2, abs=2)
+    assert units_needed(Interval(0.0, -0.1, 0.1), 100) is None
 
 
 def test_the_paired_interval_is_much_narrower_than_two_single_ones(dataset: Dataset) -> None:
@@ -107,6 +107,20 @@ def test_a_class_of_a_few_boxes_is_not_called_better() -> None:
     assert {row.verdict for row in rows} == {FEW}
 
 
+def test_a_few_groups_make_a_wider_interval_and_are_what_is_counted() -> None:
+    data = simulated_truth(66)
+    first, second = table_of(data, 1), table_of(data, 2)
+    group = (np.arange(66) % 11).astype(np.int32)
+    weights = image_weights(66, 400, groups=group)
+    few = compare_tables(first, second, weights, ("old", "new"), unit="group", units=11)
+    plain = compare_tables(first, second, weights, ("old", "new"), unit="group")
+    assert few.overall[0].difference is not None
+    assert plain.overall[0].difference is not None
+    assert few.overall[0].difference.width > 1.05 * plain.overall[0].difference.width
+    assert "more groups would show" in few.words()
+    assert "(11 now)" in few.words()
+
+
 def test_other_ground_truth_is_refused(dataset: Dataset) -> None:
     with pytest.raises(DataError, match="same pictures and boxes"):
         compared(table_of(dataset, 1), table_of(simulated_truth(120, seed=3), 1))
@@ -129,7 +143,7 @@ def difference(value: float, low: float, high: float) -> Comparison:
     from pipeline.evaluation.compare import Difference
 
     row = Difference("map50_95", 0.5, 0.5 + value, Interval(value, low, high), NOISE, 100)
-    return Comparison("old", "new", (row, row), (), 50, "picture")
+    return Comparison("old", "new", (row, row), (), 50, "picture", 50)
 
 
 @pytest.mark.parametrize(

@@ -118,13 +118,14 @@ def test_a_picture_that_is_cut_at_the_limit_is_pointed_out() -> None:
     assert "1 times a picture has more than 100 detections" in found.notes[0]
 
 
-def test_intervals_are_students_for_a_mean() -> None:
+@pytest.mark.parametrize("pictures", [8, 40])
+def test_intervals_are_students_for_a_mean(pictures: int) -> None:
     rng = np.random.default_rng(0)
-    true = rng.poisson(20, 40)
-    predicted = true + rng.integers(-3, 4, 40)
-    (figures,) = count_figures([(true, predicted)], image_weights(40, 20_000), 40)
+    true = rng.poisson(20, pictures)
+    predicted = true + rng.integers(-3, 4, pictures)
+    (figures,) = count_figures([(true, predicted)], image_weights(pictures, 20_000), pictures)
     bias = figures.values["bias"]
-    expected = stats.t.interval(0.95, 39, np.mean(predicted - true), stats.sem(predicted - true))
+    expected = stats.t.interval(0.95, pictures - 1, np.mean(predicted - true), stats.sem(predicted - true))
     assert bias is not None
     assert (bias.low, bias.high) == pytest.approx(expected, rel=0.02, abs=0.02)
 

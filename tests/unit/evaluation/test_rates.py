@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.evaluation.intervals import proportion_interval
-from pipeline.evaluation.rates import Rate, effective_trials, student, wilson
+from pipeline.evaluation.intervals import image_weights
+from pipeline.evaluation.rates import Rate, effective_trials, student, units_drawn, wilson
 
 
 @given(st.integers(0, 60), st.integers(1, 60))
-def test_wilson_equals_the_interval_of_a_single_proportion(successes: int, trials: int) -> None:
+def test_wilson_equals_scipys_interval_of_a_proportion(successes: int, trials: int) -> None:
     if successes <= trials:
-        expected = proportion_interval(successes, trials)
+        expected = stats.binomtest(successes, trials).proportion_ci(method="wilson")
         low, high = wilson(np.array(successes / trials), np.array(float(trials)))
         assert (float(low), float(high)) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
@@ -29,9 +29,27 @@ def test_effective_trials_stay_between_one_and_the_trials() -> None:
     assert effective_trials(np.array(0.5), np.array([0.4, 0.6]), 1, 30) == 1  # one group says nothing of another
 
 
-@pytest.mark.parametrize("freedom", [3, 5, 10, 30, 200])
+@pytest.mark.parametrize("units", [8, 20, 40])
+def test_independent_pictures_are_worth_what_students_t_leaves_of_them(units: int) -> None:
+    event = np.arange(units) < units // 4
+    draws = image_weights(units, 20_000) @ event / units
+    # The variance of a mean is p (1 - p) n / (n - 1) / n, and the quantile that of n - 1 degrees of freedom.
+    expected = (units - 1) * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, units - 1)) ** 2
+    assert effective_trials(np.array(event.mean()), draws, units, units) == pytest.approx(expected, rel=0.03)
+
+
+def test_pictures_of_a_group_are_one_unit() -> None:
+    groups = np.array([0, 0, 1, 2, 2, 2, 3], np.int32)
+    weights = image_weights(7, 50, groups=groups)
+    assert units_drawn(weights) == 4
+    assert units_drawn(weights[:, 3:]) == 2
+    assert units_drawn(image_weights(7, 50)) == 7
+    assert units_drawn(weights[:, :0]) == 0
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 5, 10, 30, 200])
 def test_the_quantile_of_students_t(freedom: int) -> None:
-    assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.01)
+    assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.002)
 
 
 def test_a_share_survives_its_record() -> None:

@@ -16,13 +16,16 @@ import polars as pl
 import pytest
 from helpers import ROOT, box, dataset_of
 from numpy.typing import NDArray
+from scipy import stats
 
 from pipeline.errors import TuneUpError
 from pipeline.evaluation import corruptions as module
 from pipeline.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Change, check_corruptions, corrupt
 from pipeline.evaluation.intervals import image_weights
+from pipeline.evaluation.matching import match
+from pipeline.evaluation.metrics import RANGES, measure
 from pipeline.evaluation.robustness import robustness
-from pipeline.evaluation.tables import Truth
+from pipeline.evaluation.tables import Detections, Truth
 from pipeline.runs import DETECTIONS_SCHEMA
 
 NAMES = [corruption.name for corruption in CORRUPTIONS]
@@ -198,7 +201,7 @@ def test_the_figures_are_those_of_a_calculation_by_hand() -> None:
     detector = _Detector(images, rule)
     clean = _frame([(n, 1.0) for n in range(1, images + 1)])
     weights = image_weights(images, 300, seed=1)
-    result = robustness(detector, _truth(images), clean, weights)
+    result = robustness(detector, _truth(images), clean, weights, units=images)
     assert result is not None
     assert (result.clean.value, result.clean.low, result.clean.high) == (1.0, 1.0, 1.0)
     by_condition = {(one.corruption, one.strength): one for one in result.conditions}
@@ -236,22 +239,41 @@ def test_the_resamples_are_paired() -> None:
     whole = [(n, 1.0) for n in range(1, 11)]
     weights = image_weights(images, 400, seed=3)
     detector = _Detector(images, lambda name, _: half if name == "jpeg" else whole)
-    result = robustness(detector, _truth(images), _frame(whole), weights)
+    result = robustness(detector, _truth(images), _frame(whole), weights, units=images)
     assert result is not None
     kept = weights[:, :5].sum(axis=1) / images
     points = np.where(kept > 0, np.floor(100 * kept + 1e-9) + 1, 0)
-    low, high = np.quantile(1 - points / 101, [0.025, 0.975])
+    tail = stats.norm.cdf(-stats.t.ppf(0.975, images - 1))
+    low, high = np.quantile(1 - points / 101, [tail, 1 - tail])
     drop = result.drops["jpeg"]
     assert (drop.low, drop.high) == pytest.approx((low, high))
+
+
+def test_the_clean_figure_is_the_one_that_the_metrics_give() -> None:
+    images = 9
+    truth, clean, weights = _truth(images), _frame([(n, 1 - 0.05 * n) for n in range(1, 7)]), image_weights(images, 60)
+    result = robustness(_Detector(images, lambda *_: []), truth, clean, weights, units=images)
+    assert result is not None
+    numbers = measure(match(truth, Detections.of(truth, clean), ranges=RANGES), weights)
+    assert result.to_dict()["clean"] == pytest.approx(numbers["intervals"]["map50_95"])
+
+
+def test_one_picture_has_figures_and_no_interval() -> None:
+    result = robustness(_Detector(1, lambda *_: []), _truth(1), _frame([(1, 1.0)]), image_weights(1, 6), units=1)
+    assert result is not None
+    assert (result.clean.value, result.mpc.value) == (1.0, 0.0)
+    record, finding = result.to_dict(), result.finding()
+    assert (record["clean"], record["mpc"], record["rpc"], record["drops"]["jpeg"]) == (None,) * 4
+    assert (finding.severity, finding.evidence["drop"]) == ("info", None)
 
 
 def test_each_picture_is_corrupted_alike_in_any_order() -> None:
     detector = _Detector(3, lambda *_: [(1, 1.0)])
     truth, clean, weights = _truth(3), _frame([(1, 1.0)]), image_weights(3, 5)
-    robustness(detector, truth, clean, weights)
+    robustness(detector, truth, clean, weights, units=3)
     first, detector.seen = detector.seen, [{}]
     detector.conditions.insert(0, ("", 0))
-    robustness(detector, truth, clean, weights)
+    robustness(detector, truth, clean, weights, units=3)
     for one, other in zip(first, detector.seen[1:], strict=True):
         assert list(one) != list(other)
         assert all(np.array_equal(one[number], other[number]) for number in one)
@@ -265,14 +287,14 @@ def test_pictures_that_were_not_corrupted_are_noticed() -> None:
         return _frame([(1, 1.0)])
 
     with pytest.raises(TuneUpError, match="2 of 3 pictures were predicted without 'motion_blur'"):
-        robustness(forgetful, _truth(3), _frame([(1, 1.0)]), image_weights(3, 5))
+        robustness(forgetful, _truth(3), _frame([(1, 1.0)]), image_weights(3, 5), units=3)
 
 
 def test_without_a_box_or_a_hit() -> None:
     detector = _Detector(2, lambda *_: [])
     nothing = Truth.of(dataset_of([], pictures=2))
-    assert robustness(detector, nothing, _frame([]), image_weights(2, 5)) is None
-    result = robustness(detector, _truth(2), _frame([]), image_weights(2, 5))
+    assert robustness(detector, nothing, _frame([]), image_weights(2, 5), units=2) is None
+    result = robustness(detector, _truth(2), _frame([]), image_weights(2, 5), units=2)
     assert result is not None
     assert (result.mpc.value, result.rpc, result.to_dict()["rpc"]) == (0, None, None)
     assert result.finding().message == "no corruption costs more than noise"
@@ -297,7 +319,8 @@ def test_the_worst_corruption_is_named_with_advice(lost: dict[tuple[str, int], i
         return [(n, 1.0) for n in range(1, images + 1 - lost.get((name, strength), 0))]
 
     clean = _frame([(n, 1.0) for n in range(1, images + 1)])
-    result = robustness(_Detector(images, rule), _truth(images), clean, image_weights(images, 200))
+    weights = image_weights(images, 200)
+    result = robustness(_Detector(images, rule), _truth(images), clean, weights, units=images)
     assert result is not None
     finding = result.finding()
     assert (finding.id, finding.severity) == ("robustness.worst", severity)

@@ -107,7 +107,7 @@ def test_figures_and_intervals_of_a_slice() -> None:
         ):
             assert interval is not None
             assert value is not None
-            expected = mean_interval(value, draw)
+            expected = mean_interval(value, draw, units=row.images)
             assert interval.to_dict() == pytest.approx(expected.to_dict(), abs=1e-12)
     record = found.to_dict()
     assert json.loads(json.dumps(record)) == record

@@ -76,14 +76,14 @@ def test_the_expected_best_of_many_agrees_with_simulation() -> None:
 
 
 def test_every_use_of_a_split_is_counted_across_runs(tmp_path: Path) -> None:
-    first, second = (Run.create(tmp_path, name) for name in ("a", "b"))
-    assert count_use(first, "test", "data", "w1") == {"times": 1, "different_weights": 1, "times_of_run": 1}
-    assert count_use(first, "test", "data", "w1") == {"times": 2, "different_weights": 1, "times_of_run": 2}
-    assert count_use(second, "test", "data", "w2") == {"times": 3, "different_weights": 2, "times_of_run": 1}
-    assert count_use(second, "test", "other data", "w2") == {"times": 1, "different_weights": 1, "times_of_run": 1}
-    (tmp_path / USES).write_text("no record\n")
-    with pytest.raises(RunError, match=USES):
-        count_use(first, "test", "data", "w1")
+    assert count_use(tmp_path, "a", "test", "data", "w1") == {"times": 1, "different_weights": 1, "times_of_run": 1}
+    assert count_use(tmp_path, "a", "test", "data", "w1") == {"times": 2, "different_weights": 1, "times_of_run": 2}
+    assert count_use(tmp_path, "b", "test", "data", "w2") == {"times": 3, "different_weights": 2, "times_of_run": 1}
+    assert count_use(tmp_path, "b", "test", "other", "w2") == {"times": 1, "different_weights": 1, "times_of_run": 1}
+    for line in ("no record", '{"date": "2026-01-01"}'):
+        (tmp_path / USES).write_text(f"{line}\n")
+        with pytest.raises(RunError, match=f"{USES}:1"):
+            count_use(tmp_path, "a", "test", "data", "w1")
 
 
 def test_many_weights_on_one_split_are_a_finding_with_a_size() -> None:

@@ -50,6 +50,7 @@ def predictions(tmp_path: Path) -> FilePredictions:
         weights=Path("best.pt"),
         settings=settings,
         thresholds={"pit": 0.25, "Kratzer ü": 0.4},
+        thresholds_from="given",
         head="nms",
         latency={},
     )

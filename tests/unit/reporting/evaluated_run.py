@@ -33,7 +33,7 @@ def evaluated_run(folder: Path) -> Run:
     run.save_dataset(dataset)
     truth, frame = Truth.of(dataset), simulated_detections(dataset, 3, found=0.6)
     analysis = analyse(truth, Detections.of(truth, frame), grouping(dataset), resamples=100)
-    found, _ = chosen.choose(analysis, Rule("f1"), "test", "w")
+    found, _ = chosen.choose(analysis, Rule("f1"), "test", "w", {})
     metrics = {
         "split": "test",
         "chose_checkpoint": False,
