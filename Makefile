@@ -68,8 +68,8 @@ report: $(READY)  ## Write report.html of RUN anew
 runs: $(READY)  ## List the runs
 	@$(BIN)/tuneup runs
 
-test: $(READY)  ## Run the tests (offline, on the CPU)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## Run the tests (offline, on the CPU, at most four at once)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-gpu: $(READY)  ## Run the tests and timings that need a GPU
 	@PYTHON=$(BIN)/python benchmarks/gpu.sh

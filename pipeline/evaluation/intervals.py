@@ -202,7 +202,7 @@ def mean_interval(
     if len(draws) < 2 or (units is not None and units < 2):
         return Interval(value, float("nan"), float("nan"), level)
     centre = value - (float(draws.mean()) - value)
-    half = _quantile(0.5 + level / 2, units) * float(draws.std(ddof=1))
+    half = student_quantile(0.5 + level / 2, units) * float(draws.std(ddof=1))
     low, high = (float(np.clip(bound, 0.0, 1.0)) for bound in (centre - half, centre + half))
     return Interval(value, low, high, level)
 
@@ -218,12 +218,12 @@ def percentile_interval(
     draws = resampled[~np.isnan(resampled)]
     if len(draws) < 2 or (units is not None and units < 2):
         return Interval(value, float("nan"), float("nan"), level)
-    tail = NormalDist().cdf(-_quantile(0.5 + level / 2, units))
+    tail = NormalDist().cdf(-student_quantile(0.5 + level / 2, units))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Interval(value, float(low), float(high), level)
 
 
-def _quantile(probability: float, units: int | None) -> float:
+def student_quantile(probability: float, units: int | None) -> float:
     """Return Student's quantile for `units` - 1 degrees of freedom, the normal one for None.
 
     For 1 and 2 degrees exact, for more the expansion of Abramowitz and Stegun, 26.7.5; it is 0.1 % off at 3.
@@ -243,22 +243,6 @@ def _quantile(probability: float, units: int | None) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return float(z + sum(term / n**power for power, term in enumerate(terms, start=1)))
-
-
-def proportion_interval(successes: int, trials: int, level: float = LEVEL) -> Interval:
-    """Return Wilson's score interval of a proportion, nan without trials.
-
-    It holds its level for few trials and proportions near 0 and 1, where the normal one does not (Wilson 1927; Brown,
-    Cai and DasGupta 2001).
-    """
-    if trials == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), level)
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = successes / trials
-    scale = 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / scale
-    half = z / scale * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), level)
 
 
 def to_record(interval: Interval | None) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import LEVEL, Interval, _quantile, to_record
+from .intervals import LEVEL, Interval, student_quantile, to_record
 
 IOU50 = 0  # place of 0.50 among the thresholds of the match table
 MOST_POINTS = 400  # of a stored curve: neighbours differ by half a percent at most, less than a figure shows
@@ -96,7 +96,7 @@ def effective_trials(share: Floats, draws: Floats, units: int, most: int) -> Flo
 
 def student(freedom: int) -> float:
     """Return the quantile of Student's t for `LEVEL`, both tails, and 1 or more degrees of freedom."""
-    return _quantile(0.5 + LEVEL / 2, freedom + 1)
+    return student_quantile(0.5 + LEVEL / 2, freedom + 1)
 
 
 def units_of(images: NDArray[np.int32] | NDArray[np.int64], groups: Groups) -> int:

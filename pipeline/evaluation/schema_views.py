@@ -114,8 +114,10 @@ class Reliability(Record):
 
     least: Share = defined("lowest score that was looked at")
     detections: Count = defined("detections looked at")
-    d_ece: Interval | None = defined("detection calibration error; null without detections")
-    brier: Interval | None = defined("mean squared distance of score and outcome (0 or 1); null without detections")
+    d_ece: Interval | None = defined(
+        "detection calibration error; null without detections, or if one picture or group has all"
+    )
+    brier: Interval | None = defined("mean squared distance of score and outcome (0 or 1); null likewise")
     by_chance: Share | None = defined("error that 95 % of calibrated detectors stay below; null without detections")
     edges: list[float] = defined("bounds of the bins")
     bins: Bins = defined("the points of the diagram")

@@ -47,7 +47,7 @@ def _figures(curves: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict
     point = metrics.get("operating_point")
     common = common_threshold(point) if point else None  # else the point in use lies on no curve over one threshold
     figures = (point["check"] or point)["figures"] if point and common is not None else None
-    apart = " Each class has a threshold of its own, so the chosen point is not on this curve over a common one."
+    apart = " Thresholds differ by class, so the chosen point is not on this curve over a common one."
     counting, calibration = metrics.get("counting"), metrics.get("calibration")
     check = calibration["check"] if calibration else None
     drawn = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from pipeline.evaluation.intervals import image_weights
 from pipeline.evaluation.matching import MatchTable, match
@@ -154,3 +155,8 @@ def honest(score: np.ndarray) -> np.ndarray:
 def boastful(score: np.ndarray) -> np.ndarray:
     """Return how often a detector that is too sure of itself is right at its scores."""
     return score**2
+
+
+def wilson_of(successes: int, trials: int) -> Any:
+    """Return Wilson's interval (low, high) of a share, by scipy."""
+    return binomtest(successes, trials).proportion_ci(method="wilson")

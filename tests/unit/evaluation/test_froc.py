@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scene import Scene, scenes, weights_of
+from scene import Scene, scenes, weights_of, wilson_of
 
 from pipeline.evaluation.froc import FALSE_ALARMS, _Ranked, froc
-from pipeline.evaluation.intervals import proportion_interval
 from pipeline.evaluation.rates import IOU50
 
 
@@ -86,7 +85,7 @@ def test_a_perfect_detector_finds_all_without_false_alarms_but_few_boxes_prove_l
     found = froc(scene.table(), weights_of(scene))
     assert found.at is not None
     assert [interval.value for interval in found.at] == [1.0] * 7
-    assert found.at[0].low == pytest.approx(proportion_interval(4, 4).low)
+    assert found.at[0].low == pytest.approx(wilson_of(4, 4).low)
 
 
 def test_no_detections_find_nothing() -> None:

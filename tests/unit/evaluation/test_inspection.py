@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from scene import Scene, scenes, weights_of
+from scene import Scene, scenes, weights_of, wilson_of
 
 from pipeline.evaluation.inspection import Pictures, picture_rate, rejection_curve
-from pipeline.evaluation.intervals import image_weights, proportion_interval
+from pipeline.evaluation.intervals import image_weights
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
@@ -32,12 +32,13 @@ def test_escape_and_overkill_equal_a_count_picture_by_picture(scene: Scene) -> N
         if defective:
             assert curve.escape is not None
             assert curve.escape[0, p] == passing / len(defective)
-            expected = proportion_interval(passing, len(defective))
+            expected = wilson_of(passing, len(defective))
             assert curve.escape[1:, p] == pytest.approx([expected.low, expected.high], abs=1e-12)
         if good:
             assert curve.overkill is not None
-            expected = proportion_interval(sum(i in rejected for i in good), len(good))
-            assert curve.overkill[:, p] == pytest.approx([expected.value, expected.low, expected.high], abs=1e-12)
+            wrong = sum(i in rejected for i in good)
+            expected = wilson_of(wrong, len(good))
+            assert curve.overkill[:, p] == pytest.approx([wrong / len(good), expected.low, expected.high], abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -126,7 +127,7 @@ def test_a_rate_of_zero_in_groups_is_worth_the_groups_and_still_has_width() -> N
     assert rate.effective == 20
     interval = rate.interval()
     assert interval is not None
-    assert (interval.low, interval.high) == (0, pytest.approx(proportion_interval(0, 20).high))
+    assert (interval.low, interval.high) == (0, pytest.approx(wilson_of(0, 20).high))
 
 
 def test_the_curve_in_groups_has_at_its_points_the_interval_of_the_rate() -> None:

@@ -19,7 +19,6 @@ from pipeline.evaluation.intervals import (
     image_weights,
     mean_interval,
     percentile_interval,
-    proportion_interval,
     resampled_ap,
     resampled_map,
     to_record,
@@ -229,36 +228,6 @@ def test_what_could_not_be_measured_is_left_out_and_too_little_gives_no_interval
             assert np.isnan(interval_of(0.5, few).low)
             assert to_record(interval_of(0.5, few)) is None
         assert np.isnan(interval_of(0.5, np.full(100, 0.5), units=1).low)  # one board says nothing of others
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(1, 60), st.data())
-def test_a_proportions_interval_is_where_the_score_test_does_not_reject(trials: int, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, trials))
-    interval = proportion_interval(successes, trials)
-    share = successes / trials
-    assert interval.value == share
-    for bound, outer in ((interval.low, share <= 0), (interval.high, share >= 1)):
-        assert 0 <= bound <= 1
-        if not outer and 0 < bound < 1:  # at its bounds the share lies 1.96 standard errors away
-            assert abs(share - bound) / math.sqrt(bound * (1 - bound) / trials) == pytest.approx(1.959964, abs=1e-5)
-    mirrored = proportion_interval(trials - successes, trials)
-    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((interval.low, interval.high), abs=1e-12)
-
-
-@pytest.mark.parametrize("trials", [10, 20, 50, 200])
-def test_a_proportions_interval_holds_the_truth_as_often_as_it_says(trials: int) -> None:
-    held = []
-    bounds = [proportion_interval(k, trials) for k in range(trials + 1)]
-    for truth in np.linspace(0.02, 0.98, 49):
-        chance = [math.comb(trials, k) * truth**k * (1 - truth) ** (trials - k) for k in range(trials + 1)]
-        held.append(sum(p for p, one in zip(chance, bounds, strict=True) if one.low <= truth <= one.high))
-    assert np.mean(held) == pytest.approx(0.95, abs=0.01)
-    assert min(held) > 0.83  # Brown, Cai and DasGupta: dips near 0 and 1
-
-
-def test_no_trials_have_no_proportion() -> None:
-    assert to_record(proportion_interval(0, 0)) is None
 
 
 def test_an_interval_as_it_stands_in_the_record() -> None:

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from scene import Scene, inspected
+from scene import Scene, inspected, wilson_of
 
-from pipeline.evaluation.intervals import image_weights, proportion_interval
+from pipeline.evaluation.intervals import image_weights
 from pipeline.evaluation.operating_point import Rule, choose
 from pipeline.evaluation.point_check import _differ, check
 from pipeline.evaluation.rates import Rate
@@ -52,7 +52,7 @@ def test_newcombes_example_and_the_rate_of_false_alarms() -> None:
     # Newcombe 1998, table II (a): 56/70 - 48/80 = 0.2, method 10: 0.0524 to 0.3339.
     assert _differ(Rate(56, 70, 70.0), Rate(48, 80, 80.0), 0.95)
     assert not _differ(Rate(56, 70, 70.0), Rate(48, 80, 80.0), 0.999)
-    a, b = proportion_interval(56, 70), proportion_interval(48, 80)
+    a, b = wilson_of(56, 70), wilson_of(48, 80)
     assert 0.2 - math.hypot(0.8 - a.low, b.high - 0.6) == pytest.approx(0.0524, abs=1e-4)
     assert not _differ(Rate(0, 0, 0.0), Rate(5, 10, 10.0), 0.95)
     rng = np.random.default_rng(0)

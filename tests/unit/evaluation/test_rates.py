@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.evaluation.intervals import image_weights
+from pipeline.evaluation.intervals import Interval, image_weights
 from pipeline.evaluation.rates import Rate, effective_trials, student, units_drawn, wilson
 
 
@@ -60,3 +60,36 @@ def test_a_share_survives_its_record() -> None:
     for spoilt in ({"events": 11}, {"trials": -1}, {"effective_trials": 11.0}, {"effective_trials": math.nan}):
         with pytest.raises(ValueError, match="no share"):
             Rate.from_dict({**rate.to_dict(), **spoilt})
+
+
+def _proportion(successes: int, trials: int) -> Interval:
+    """Return the interval of a share of independent cases."""
+    interval = Rate(successes, trials, float(trials)).interval()
+    assert interval is not None
+    return interval
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 60), st.data())
+def test_a_proportions_interval_is_where_the_score_test_does_not_reject(trials: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, trials))
+    interval = _proportion(successes, trials)
+    share = successes / trials
+    assert interval.value == share
+    for bound, outer in ((interval.low, share <= 0), (interval.high, share >= 1)):
+        assert 0 <= bound <= 1
+        if not outer and 0 < bound < 1:  # at its bounds the share lies 1.96 standard errors away
+            assert abs(share - bound) / math.sqrt(bound * (1 - bound) / trials) == pytest.approx(1.959964, abs=1e-5)
+    mirrored = _proportion(trials - successes, trials)
+    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("trials", [10, 20, 50, 200])
+def test_a_proportions_interval_holds_the_truth_as_often_as_it_says(trials: int) -> None:
+    held = []
+    bounds = [_proportion(k, trials) for k in range(trials + 1)]
+    for truth in np.linspace(0.02, 0.98, 49):
+        chance = [math.comb(trials, k) * truth**k * (1 - truth) ** (trials - k) for k in range(trials + 1)]
+        held.append(sum(p for p, one in zip(chance, bounds, strict=True) if one.low <= truth <= one.high))
+    assert np.mean(held) == pytest.approx(0.95, abs=0.01)
+    assert min(held) > 0.83  # Brown, Cai and DasGupta: dips near 0 and 1

@@ -135,6 +135,20 @@ def test_names_do_not_hide_each_other() -> None:
         assert among >= 0.75 * alone
 
 
+def tag_height(side: int) -> int:
+    """Return how many rows the ground of a name takes in a square picture."""
+    drawn = draw_boxes(np.zeros((side, side, 3), np.uint8), [Label((300, 300, 500, 500), 0, "pit 0.50")])
+    colour = np.array([int(COLOURS[0][k : k + 2], 16) for k in (5, 3, 1)])
+    rows = np.flatnonzero((drawn == colour).all(axis=2).any(axis=1))
+    return int((rows < 300).sum())
+
+
+def test_letters_grow_with_the_picture_to_twice_their_size() -> None:
+    plain, double, more = map(tag_height, (640, 1280, 5120))
+    assert double == pytest.approx(2 * plain, abs=4)
+    assert more == double
+
+
 def test_a_name_that_the_font_lacks_becomes_the_number() -> None:
     assert readable("Kratzer ü 0.50", 3) == "Kratzer ü 0.50"
     assert readable("царапина 0.50", 3) == "царапина 0.50"

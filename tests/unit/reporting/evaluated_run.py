@@ -41,6 +41,8 @@ def evaluated_run(folder: Path) -> Run:
         "optimism": None,
         **analysis.metrics,
         **chosen.figures(analysis, "test", found),
+        "weights": "w",
+        "checkpoint": "elsewhere/best.pt",
     }
     metrics["findings"] = [
         {"id": "evaluation.x", "severity": "warning", "message": "found here", "evidence": {}, "advice": ""}

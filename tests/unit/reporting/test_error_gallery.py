@@ -83,6 +83,8 @@ def test_every_kind_has_its_group_and_the_worst_come_first(tmp_path: Path) -> No
         ("Confusions", 2),
         ("Wrong place", 1),
     ]
+    owned = "those whose object nothing else found come first, then the surest."
+    assert [group.text.endswith(owned) for group in groups] == [False, False, True, True]
     captions = [[cut.caption for cut in group.cuts] for group in groups]
     assert captions == [
         [
