@@ -87,12 +87,24 @@ def insights(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows += _inspection(point)
     if metrics.get("operating_point_note"):
         rows.append(("", metrics["operating_point_note"]))
+    uses = metrics.get("uses")
+    if uses:
+        rows.append(("Used", f"{uses['times']} times so far, for {uses['different_weights']} different weights"))
+    alone = metrics.get("latency_one_by_one")
+    if alone:
+        total = alone["stages"]["total"]
+        rows.append(
+            (
+                "Latency",
+                f"{total['median']:.1f} ms a picture (95 %: {total['p95']:.1f}) one by one on {alone['device']}",
+            )
+        )
     mae = ((metrics.get("counting") or {}).get("total") or {}).get("mae")
     if mae:
         bias = metrics["counting"]["total"]["bias"]
         rows.append(("Counts", f"off by {mae['value']:.2f} a picture on average, bias {bias['value']:+.2f}"))
     if metrics.get("ultralytics"):
-        rows.append(("Ultralytics", metrics["ultralytics"]["map50_95"]["words"]))
+        rows.append(("By the way", metrics["ultralytics"]["map50_95"]["words"]))
     return rows
 
 
@@ -140,7 +152,7 @@ def _rate(rate: Mapping[str, Any]) -> str:
 def footing(metrics: Mapping[str, Any]) -> str:
     """Return the definition, the settings and what was resampled, as one line."""
     settings = ", ".join(
-        f"{key} {value}" for key, value in (metrics.get("settings") or {}).items() if value is not None
+        f"{key} {value}" for key, value in (metrics.get("settings") or {}).items() if value not in (None, False)
     )
     drawn = metrics["resampling"]
     speed = f"{metrics['ms_per_image']:.1f} ms per picture" if metrics.get("ms_per_image") is not None else ""

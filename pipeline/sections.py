@@ -164,6 +164,7 @@ class EvalConfig(Section):
         default=None, ge=32, description="large pictures are predicted in tiles of so many pixels; null: whole"
     )
     overlap: float = Field(default=0.2, gt=0, le=0.9, description="share of a tile that its neighbours see as well")
+    latency: int = Field(default=0, ge=0, description="so many pictures are timed one by one afterwards; 0: none")
     corruptions: bool = Field(
         default=False, description="measure again under blur, defocus, noise, exposure and JPEG, in 30 more passes"
     )

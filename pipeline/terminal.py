@@ -232,7 +232,7 @@ def _next_command(run: Run) -> str:
     done = run.evaluations()
     if "val" not in done:
         return f"tuneup eval {run.path} eval.split=val"
-    return "tuneup train configs/defects.yaml data=YOUR_FOLDER"
+    return f"tuneup predict {run.path} YOUR_PICTURES --out found"
 
 
 def print_runs(console: Console, runs: Sequence[Run]) -> None:

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from ..data.images import listed
 from ..errors import DataError
 from ..findings import Finding
-from ..runs import DETECTIONS_SCHEMA
 from .coco_boxes import Boxes, identity, shown, to_corners
 from .json_lists import read_lists
 from .tables import Detections, Truth
@@ -134,13 +133,6 @@ def read_detections(path: Path, ground_truth: GroundTruth) -> DetectionFile:
     xywh = numbers[:, :4]
     found = Detections(image, class_id, numbers[:, 4].copy(), to_corners(xywh), xywh[:, 2] * xywh[:, 3])
     return DetectionFile(path, found, (*ground_truth.findings, *detection_findings(ground_truth.truth, found)))
-
-
-def detections_frame(truth: Truth, detections: Detections) -> pl.DataFrame:
-    """Return detections with the columns of `DETECTIONS_SCHEMA`, pictures named as in `truth.image_ids`."""
-    columns = {"image_id": truth.image_ids[detections.image], "class_id": detections.class_id}
-    corners = dict(zip(("x1", "y1", "x2", "y2"), detections.xyxy.T, strict=True))
-    return pl.DataFrame({**columns, "score": detections.score, **corners}).cast(pl.Schema(DETECTIONS_SCHEMA))
 
 
 def detection_findings(truth: Truth, detections: Detections) -> list[Finding]:

@@ -21,6 +21,7 @@ from .intervals import image_weights
 from .label_errors import suspects
 from .operating_point import Rule
 from .predict import Change, PredictSettings, predict_dataset
+from .predict_latency import measure_latency
 from .robustness import Robustness, robustness
 from .slices import Slices, slices
 from .split_guard import weights_digest
@@ -173,6 +174,7 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
     )
     robust = _robustness(weights, part, settings, predictions.detections, analysis) if config.eval.corruptions else None
     findings += [robust.finding()] if robust else []
+    alone = measure_latency(weights, part, settings, pictures=config.eval.latency) if config.eval.latency else None
     digest = weights_digest(weights)
     uses = split_guard.count_use(run.path.parent, run.name, split, fingerprint, digest)
     views = threshold_views(run, split, analysis, rule, digest, settings_record(settings))
@@ -195,6 +197,7 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
         "ms_per_image": predictions.ms_per_image,
         "head": predictions.head,
         "latency": predictions.latency,
+        "latency_one_by_one": alone.to_dict() if alone else None,
         "settings": settings_record(settings),
     }
     found = (*analysis.findings, *findings)

@@ -59,6 +59,17 @@ class Times(Record):
     p95: Positive = defined("95th percentile")
 
 
+class OneByOne(Record):
+    """Milliseconds per picture with one picture at a time."""
+
+    stages: dict[Literal["read", "letterbox", "network", "nms", "to_picture", "total"], Times] = defined(
+        "each stage, and their sum picture by picture"
+    )
+    pictures: Count = defined("how many were timed")
+    device: str = defined("where the network ran")
+    head: Literal["nms", "end2end"] = defined("the head that was used")
+
+
 class Condition(Record):
     """The figures under one corruption at one strength."""
 
@@ -163,6 +174,7 @@ class RunMetrics(_Analysed):
     latency: dict[Literal["read", "letterbox", "network", "nms", "to_picture"], Times] | None = defined(
         "milliseconds per picture of each stage of this pass", default=None
     )
+    latency_one_by_one: OneByOne | None = defined("pictures timed one by one; null unless asked for", default=None)
     settings: Settings = defined("how the detections were made")
     findings: list[FindingRecord] = defined("what a person should know")
 

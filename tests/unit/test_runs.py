@@ -174,7 +174,7 @@ def test_a_number_that_another_process_got_after_a_restart_is_not_training(
     assert not run.is_being_trained()
 
 
-@pytest.mark.parametrize("pid", [None, 0, os.getpid(), 2**22 + 5, "12", 3.5])
+@pytest.mark.parametrize("pid", [None, 0, pytest.param(os.getpid(), id="this"), 2**22 + 5, "12", 3.5])
 def test_no_process_and_this_very_process_are_not_training(tmp_path: Path, pid: Any) -> None:
     assert not _run(tmp_path, pid=pid, host=platform.node()).is_being_trained()
 

@@ -23,12 +23,10 @@ from pipeline.evaluation.average_precision import mean, scores
 from pipeline.evaluation.coco_files import (
     GroundTruth,
     detection_findings,
-    detections_frame,
     read_detections,
     read_ground_truth,
 )
 from pipeline.evaluation.matching import match
-from pipeline.evaluation.tables import Detections
 
 Write = Callable[..., Path]
 
@@ -145,9 +143,6 @@ def test_pictures_may_have_any_ids(write: Write, ids: list[Any], expected: list[
     assert np.isnan(read.truth.sizes).all()
     found = read_detections(write([_found(value) for value in ids], "dt.json"), read).detections
     assert found.image.tolist() == [ordered.index(value) for value in ids]
-    frame = detections_frame(read.truth, found)
-    again = Detections.of(read.truth, frame)
-    assert all(np.array_equal(getattr(again, key), getattr(found, key)) for key in vars(found))
 
 
 def test_a_whole_number_may_be_written_as_a_decimal_one(write: Write) -> None:
@@ -205,7 +200,6 @@ def test_without_detections_everything_is_missed(write: Write) -> None:
     read = read_ground_truth(write(_truth([_box()])))
     found = read_detections(write([], "dt.json"), read).detections
     assert found.xyxy.shape == (0, 4)
-    assert detections_frame(read.truth, found).height == 0
     assert mean(scores(match(read.truth, found)).precision[0]) == 0
 
 
