@@ -25,6 +25,7 @@ from ..errors import DataError
 from .intervals import LEVEL, Interval, mean_interval, to_record
 from .matching import MatchTable
 from .rates import IOU50, Floats, Weights, units_drawn, wilson
+from .weighted_sums import weighted_sums
 
 SHOWN_FROM = 0.25  # the score from which Ultralytics' predict shows a detection; pass the threshold that is used
 MOST_BINS = 20  # more than a diagram shows; a sweep over 5,000 detections stops there or before
@@ -158,7 +159,7 @@ def _drawn(image: NDArray[np.int32], place: NDArray[np.int64], sums: Floats, wei
     cells = image.astype(np.int64) * bins + place
     per_image = np.stack([np.bincount(cells, row, minlength=images * bins) for row in sums])
     per_image = per_image.reshape(len(sums), images, bins).transpose(1, 0, 2).reshape(images, -1)
-    return np.asarray(weights.astype(np.float64) @ per_image).reshape(len(weights), len(sums), bins)
+    return np.asarray(weighted_sums(weights.astype(np.float64), per_image)).reshape(len(weights), len(sums), bins)
 
 
 def _errors(sums: Floats) -> dict[str, Floats]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from .intervals import LEVEL, Interval, to_record
 from .matching import MatchTable
 from .rates import IOU50, Floats, Groups, Weights, student, units_of
+from .weighted_sums import weighted_sums
 
 _SIGNED = ("bias", "relative_total")
 _CELLS = 150_000  # pictures times classes that are counted at once; bounds the memory
@@ -130,7 +131,7 @@ def count_figures(
         units: how many pictures, or groups of them, the resamples draw from.
     """
     sums = [_sums(*pair) for pair in pairs]
-    drawn = weights.astype(np.float64) @ np.concatenate(sums, axis=1)
+    drawn = weighted_sums(weights.astype(np.float64), np.concatenate(sums, axis=1))
     found = []
     for (true, predicted), own, resampled in zip(pairs, sums, np.split(drawn, len(pairs), axis=1), strict=True):
         value, draws = _figures(own.sum(axis=0)), _figures(resampled)

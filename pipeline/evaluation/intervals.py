@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from .average_precision import RECALLS
 from .matching import MatchTable
 from .outcomes import Outcomes
+from .weighted_sums import weighted_sums
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -146,7 +147,7 @@ def _seen(image: NDArray[np.int32], places: NDArray[np.int64], weights: NDArray[
         between = np.searchsorted(places, np.arange(last))
         counts = np.bincount(between * pictures + image[:last], minlength=len(places) * pictures)
         # In single precision, which is exact for whole numbers below 2^24.
-        product = counts.reshape(-1, pictures).astype(np.float32) @ weights.astype(np.float32)
+        product = weighted_sums(counts.reshape(-1, pictures).astype(np.float32), weights.astype(np.float32))
         seen = product.astype(np.int32)
     else:
         seen = np.add.reduceat(weights[image[:last]], np.append(0, places[:-1] + 1), axis=0)

@@ -17,6 +17,7 @@ from .inspection import Pictures, picture_rate
 from .matching import MatchTable
 from .outcomes import Outcomes
 from .rates import IOU50, Floats, Groups, Rate, Weights, effective_trials, units_of
+from .weighted_sums import weighted_sums
 
 PLACES = {  # of the rates in the record of `Figures`
     "escape rate": ("escape",),
@@ -121,7 +122,7 @@ def _box_figures(
         (outcomes.truth_image, outcomes.truth_class),
     )
     whole = np.stack([np.bincount(image, minlength=images) for image, _ in places], axis=1).astype(np.float64)
-    together = _figures_of(whole, drawn @ whole, groups)
+    together = _figures_of(whole, weighted_sums(drawn, whole), groups)
     found: list[BoxFigures] = []
     at_once = max(1, _CELLS // images)
     for first in range(0, outcomes.classes, at_once):
@@ -130,7 +131,7 @@ def _box_figures(
         for i, (image, class_id) in enumerate(places):
             inside = (class_id >= first) & (class_id < first + count)
             np.add.at(block[:, i], (image[inside], class_id[inside] - first), 1.0)
-        resampled = (drawn @ block.reshape(images, -1)).reshape(-1, 3, count)
+        resampled = weighted_sums(drawn, block.reshape(images, -1)).reshape(-1, 3, count)
         found += [_figures_of(block[:, :, k], resampled[:, :, k], groups) for k in range(count)]
     return together, found
 
