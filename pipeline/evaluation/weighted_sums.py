@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def weighted_sums(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     """Return the matrix product of finite numbers.
 
-    The libraries behind NumPy compute in whole registers, and what lies in unused lanes can raise a floating-point flag.
+    The libraries behind NumPy compute in whole registers, and what lies in unused lanes can raise a floating flag.
     NumPy then reports an invalid value although the result has none (seen with products of a few rows after torch was
     at work). So the flags are not looked at here, but the result.
 
