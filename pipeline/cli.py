@@ -1,7 +1,7 @@
 """The command line: parse, call one function, print.
 
-Exit codes: 0 fine; 1 a finding of severity error; 2 wrong usage or configuration; 3 data unreadable; 130 stopped by
-Ctrl-C; 70 a bug in this program.
+Exit codes: 0 fine; 1 a finding of severity error, or a failed gate; 2 wrong usage or configuration; 3 data unreadable;
+130 stopped by Ctrl-C; 70 a bug in this program.
 """
 
 from __future__ import annotations
