@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Configurable, load_config, settle
 from .errors import RunError, UsageError
+from .run_evaluations import SHOWN_FROM
 from .runs import Run
 
 if TYPE_CHECKING:
     from .evaluation.predict_files import FilePredictions
 
 FORMATS = ("json", "coco", "yolo", "drawn")
-SHOWN_FROM = 0.25  # Ultralytics' own default for showing a detection, where no threshold was chosen
 
 
 def predict(

@@ -13,6 +13,8 @@ from .findings import Finding
 from .records import read_json, write_atomic, write_json
 from .run_history import RunHistory
 
+SHOWN_FROM = 0.25  # least score of a detection that a person is shown: the default of Ultralytics' own `predict`
+
 DETECTIONS_SCHEMA: dict[str, Any] = {
     "image_id": pl.UInt32,
     "class_id": pl.UInt16,

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..run_evaluations import SHOWN_FROM
 from .intervals import LEVEL, Interval, mean_interval, to_record
-from .matching import MatchTable
-from .rates import IOU50, Floats, Weights, units_drawn, wilson
+from .matching import IOU50, MatchTable
+from .rates import Floats, Weights, units_drawn, wilson
 from .weighted_sums import weighted_sums
 
-SHOWN_FROM = 0.25  # the score from which Ultralytics' predict shows a detection; pass the threshold that is used
 MOST_BINS = 20  # more than a diagram shows; a sweep over 5,000 detections stops there or before
 _SIMULATED = 200  # calibrated detectors; the 95 % point of their errors is known within a tenth
 _CELLS = 4_000_000  # simulated detections at once; bounds the memory

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, RunError
-from .calibration import SHOWN_FROM, Reliability, Scored, reliability_of
+from ..run_evaluations import SHOWN_FROM
+from .calibration import Reliability, Scored, reliability_of
 from .intervals import Interval, percentile_interval, to_record
 from .matching import MatchTable
 from .rates import Floats, Weights

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .average_precision import mean, scores
 from .intervals import LEVEL, Interval, class_mean, percentile_interval, resampled_map, to_record
-from .matching import MatchTable
-from .metrics import FEW_BOXES, IOU50
+from .matching import IOU50, MatchTable
+from .metrics import FEW_BOXES
 
 BETTER, WORSE, NOISE, FEW, UNKNOWN = "better", "worse", "within noise", "too few boxes", "not measured"
 # A study of this size sees the difference in 4 of 5 cases (power 0.8): Cohen, Statistical Power Analysis (1988).

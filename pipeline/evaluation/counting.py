@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import LEVEL, Interval, to_record
-from .matching import MatchTable
-from .rates import IOU50, Floats, Groups, Weights, student, units_of
+from .matching import IOU50, MatchTable
+from .rates import Floats, Groups, Weights, student, units_of
 from .weighted_sums import weighted_sums
 
 _SIGNED = ("bias", "relative_total")

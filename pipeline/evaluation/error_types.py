@@ -27,12 +27,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..run_evaluations import SHOWN_FROM
 from .candidates import find_candidates
 from .matching import MatchTable
 from .outcomes import Outcomes
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # TIDE's thresholds
-CONFIDENT = 0.25  # Ultralytics' own default for showing a detection (`predict`, conf)
+CONFIDENT = SHOWN_FROM  # an error from here on is one that a person sees
 TYPES = ("class", "place", "both", "duplicate", "background", "missed")
 TIDE_NAMES = dict(zip(TYPES, ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"), strict=True))
 # TIDE's two special errors: what AP50 lacks for all wrong detections, and for all boxes that were not found.

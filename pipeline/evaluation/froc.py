@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import Interval, to_record
-from .matching import MatchTable
+from .matching import IOU50, MatchTable
 from .outcomes import Outcomes
-from .rates import IOU50, MOST_POINTS, Floats, Groups, Weights, effective_trials, ratio, units_of, wilson
+from .rates import MOST_POINTS, Floats, Groups, Weights, effective_trials, ratio, units_of, wilson
 
 FALSE_ALARMS = (
     1 / 8,

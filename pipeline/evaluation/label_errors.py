@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from ..data.boxes import iou_of_pairs
 from ..data.dataset import Dataset
 from .error_types import CONFIDENT, ErrorTable
 
@@ -110,19 +110,11 @@ def _right(errors: ErrorTable) -> pl.DataFrame:
             "class_id": table.detections.class_id[row],
             "score": table.detections.score[row],
             "label": label,
-            "iou": _iou(own, other),
+            "iou": iou_of_pairs(own, other),
         }
     )
     corners = zip(("x1", "y1", "x2", "y2"), own.T, strict=True)
     return frame.with_columns(pl.Series(name, column) for name, column in corners)
-
-
-def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return [n] IoU of pairs of boxes, or of one box with n; 0 for two boxes without extent."""
-    sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
-    shared = np.maximum(sides, 0).prod(axis=1)
-    whole = (one[:, 2:] - one[:, :2]).prod(axis=1) + (other[:, 2:] - other[:, :2]).prod(axis=1) - shared
-    return np.asarray(np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0))
 
 
 def _rates(dataset: Dataset, errors: ErrorTable, found: pl.DataFrame) -> pl.DataFrame:
@@ -162,7 +154,7 @@ def _missing(wrong: pl.DataFrame) -> pl.DataFrame:
     kept: dict[int, list[int]] = {}
     for row, image_id in enumerate(alarms["image_id"]):
         before = corners[kept.setdefault(image_id, [])]
-        if not (_iou(corners[row, None], before) >= _SAME_PLACE).any():
+        if not (iou_of_pairs(corners[row, None], before) >= _SAME_PLACE).any():
             keep[row] = True
             kept[image_id].append(row)
     kept_alarms = _suggested(alarms.filter(pl.Series(keep)), "missing").drop("label", "label_class")

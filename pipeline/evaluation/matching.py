@@ -19,6 +19,7 @@ from .outcomes import Outcomes
 from .tables import Detections, Truth
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # as pycocotools makes them: the last digit counts where an IoU is just 0.6
+IOU50, IOU75 = 0, 5  # places of 0.50 and 0.75 among them
 LIMIT = 100  # COCO's largest number of detections per picture and class
 _ALMOST_ONE = 1 - 1e-10  # pycocotools' bound for a threshold of 1
 

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from .average_precision import RECALL_LIMITS, Curve, Scores, curves, mean, scores
 from .intervals import class_mean, mean_interval, resampled_map, to_record
-from .matching import COCO_RANGES, RELATIVE_RANGES, MatchTable
+from .matching import COCO_RANGES, IOU50, IOU75, RELATIVE_RANGES, MatchTable
 
 RANGES = (*COCO_RANGES, *RELATIVE_RANGES)
-IOU50, IOU75 = 0, 5  # places of 0.50 and 0.75 among COCO's thresholds
 # With fewer boxes a class's interval is too wide, and covers too rarely, to lean on (docs/benchmarks/coverage.md).
 FEW_BOXES = 30
 

@@ -30,10 +30,10 @@ import numpy as np
 
 from ..errors import DataError, RunError, UsageError
 from .inspection import Pictures
-from .matching import MatchTable
+from .matching import IOU50, MatchTable
 from .metrics import FEW_BOXES
 from .outcomes import Outcomes
-from .rates import IOU50, Floats, Groups, Weights, percent, units_of
+from .rates import Floats, Groups, Weights, percent, units_of
 from .threshold_figures import PLACES, Figures, figures_at, rate_of
 
 CONFIDENCE = 0.95  # of a promise

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from .intervals import LEVEL, Interval, student_quantile, to_record
 
-IOU50 = 0  # place of 0.50 among the thresholds of the match table
 MOST_POINTS = 400  # of a stored curve: neighbours differ by half a percent at most, less than a figure shows
 _NORMAL = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 

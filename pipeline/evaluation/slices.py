@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from ..findings import Finding
 from .average_precision import scores
 from .intervals import LEVEL, Interval, class_mean, mean_interval, resampled_map, to_record
-from .matching import MatchTable
-from .metrics import FEW_BOXES, IOU50
+from .matching import IOU50, MatchTable
+from .metrics import FEW_BOXES
 from .rates import units_drawn
 
 MOST = 20  # slices that are measured: a longer table is not read

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .inspection import Pictures, picture_rate
-from .matching import MatchTable
+from .matching import IOU50, MatchTable
 from .outcomes import Outcomes
-from .rates import IOU50, Floats, Groups, Rate, Weights, effective_trials, units_of
+from .rates import Floats, Groups, Rate, Weights, effective_trials, units_of
 from .weighted_sums import weighted_sums
 
 PLACES = {  # of the rates in the record of `Figures`

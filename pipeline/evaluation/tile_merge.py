@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.boxes import iou_of_pairs
 from ..data.tile import clip_to_tile, inner_edges
 
 AGREEMENT = 0.5  # IoU from which COCO takes two boxes for one object
@@ -113,7 +114,7 @@ def _pairs(
     for one, other, shared in _neighbours(tiles):
         first, second = _meeting(found.boxes, found.classes, of_tile[one], of_tile[other], shared)
         a, b = found.boxes[first], found.boxes[second]
-        agree = _iou(clip_to_tile(a, shared)[0], clip_to_tile(b, shared)[0])
+        agree = iou_of_pairs(clip_to_tile(a, shared)[0], clip_to_tile(b, shared)[0])
         beyond_b, beyond_a = _beyond(a, tiles[other], tolerance), _beyond(b, tiles[one], tolerance)
         fits = ~(beyond_b & ~cut[second]).any(axis=1) & ~(beyond_a & ~cut[first]).any(axis=1)
         sliver = (beyond_b.any(axis=1) & (_inside(b, a, tolerance) >= INSIDE)) | (
@@ -161,14 +162,6 @@ def _inside(fragments: NDArray[np.float64], boxes: NDArray[np.float64], toleranc
     return clip_to_tile(fragments, wider)[1]
 
 
-def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the IoU of boxes [n, 4], pair by pair; 0 where both have no area."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    common = np.maximum(sides, 0).prod(axis=1)
-    total = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - common
-    return np.asarray(np.divide(common, total, out=np.zeros_like(common), where=total > 0))
-
-
 def _distinct(
     result: Merged, rank: NDArray[np.intp], tile: NDArray[np.int64], tiles: NDArray[np.int64], iou: float
 ) -> NDArray[np.bool_]:
@@ -186,7 +179,7 @@ def _distinct(
     close: dict[int, set[int]] = {}
     for one, other, shared in _neighbours(tiles):
         first, second = _meeting(result.boxes, result.classes, of_tile[one], of_tile[other], shared)
-        near = _iou(result.boxes[first], result.boxes[second]) > iou
+        near = iou_of_pairs(result.boxes[first], result.boxes[second]) > iou
         for a, b in zip(first[near].tolist(), second[near].tolist(), strict=True):
             if a != b and not any(a in part and b in part for part in members):
                 close.setdefault(min(a, b), set()).add(max(a, b))

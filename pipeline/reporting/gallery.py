@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from ..data.class_colours import colour_of
 from ..data.dataset import Dataset
 from ..errors import DataError
+from ..run_evaluations import SHOWN_FROM
 
-SHOWN_SCORE = 0.25  # detections below it are many, and nobody would act on them
 LARGEST = 480  # the longest side of a shown picture, in pixels
 JPEG_QUALITY = 85
 _REDUCED = {
@@ -84,7 +84,7 @@ def make_samples(dataset: Dataset, detections: pl.DataFrame, count: int) -> list
         detections: its detections, in pixels of the original pictures.
         count: how many pictures at most.
     """
-    shown = detections.filter(pl.col("score") >= SHOWN_SCORE).sort("score")  # the surest is drawn last, on top
+    shown = detections.filter(pl.col("score") >= SHOWN_FROM).sort("score")  # the surest is drawn last, on top
     samples = []
     for row in choose(dataset, count).iter_rows(named=True):
         of_picture = pl.col("image_id") == row["image_id"]

@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from ..data.class_colours import colour_of
 from ..errors import TuneUpError
 from ..findings import Finding, worst_first
+from ..run_evaluations import SHOWN_FROM
 from ..runs import PROBES, Run, write_atomic
 from . import evaluation_page, figures, gallery, incidents
 from .scores import SPLIT_WORDS, evaluation, in_order, verdict
@@ -194,7 +195,7 @@ def _samples(run: Run, splits: list[str]) -> dict[str, Any]:
     """Return the sample pictures of the most telling evaluated split, or the reason why there are none."""
     report = run.config.get("report")
     wanted = report.get("samples", _DEFAULT_SAMPLES) if isinstance(report, Mapping) else _DEFAULT_SAMPLES
-    shown: dict[str, Any] = {"samples": [], "legend": [], "split": "", "score": gallery.SHOWN_SCORE, "missing": ""}
+    shown: dict[str, Any] = {"samples": [], "legend": [], "split": "", "score": SHOWN_FROM, "missing": ""}
     if not splits:
         return {**shown, "missing": "Sample predictions appear once a split has been evaluated."}
     if not wanted:

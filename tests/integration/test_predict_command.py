@@ -14,8 +14,9 @@ import pipeline
 from pipeline import cli
 from pipeline.errors import RunError, UsageError
 from pipeline.evaluation import chosen
-from pipeline.predict_verb import SHOWN_FROM, write_predictions
+from pipeline.predict_verb import write_predictions
 from pipeline.records import read_json
+from pipeline.run_evaluations import SHOWN_FROM
 from pipeline.runs import Run
 
 Tuneup = Callable[..., "subprocess.CompletedProcess[str]"]

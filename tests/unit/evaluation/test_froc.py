@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scene import Scene, scenes, weights_of, wilson_of
 
 from pipeline.evaluation.froc import FALSE_ALARMS, _Ranked, froc
-from pipeline.evaluation.rates import IOU50
+from pipeline.evaluation.matching import IOU50
 
 
 def froc_by_hand(scene: Scene) -> list[float]:
