@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 STEEL := datasets/steel/images/.ready
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo doctor proof train eval report runs test test-gpu lint bench lock wheels
+.PHONY: help setup demo audit doctor proof train eval report runs test test-gpu lint bench lock wheels
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ $(STEEL): $(READY)
 	@test -f $@ || { $(BIN)/tuneup demo steel datasets/steel && touch $@; }
 
 demo: $(STEEL)  ## Draw the demo set of steel pictures with defects
+
+audit: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Say what would spoil a training on the data of CONFIG, or ARGS="data=FOLDER"
+	@$(BIN)/tuneup audit $(CONFIG) $(ARGS)
 
 train: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Train by CONFIG (the demo if none is named), evaluate, report
 	@$(BIN)/tuneup train $(CONFIG) $(ARGS)

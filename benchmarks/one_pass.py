@@ -25,7 +25,7 @@ import polars as pl
 
 import pipeline
 from pipeline.data.dataset import Dataset
-from pipeline.data.formats.yolo import write_yolo
+from pipeline.data.formats.yolo_writer import write_yolo
 from pipeline.evaluation.evaluate import choose_split
 from pipeline.evaluation.predict import PredictSettings, predict_dataset
 from pipeline.leash import tighten

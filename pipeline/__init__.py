@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .config import Config, load_config
     from .data.dataset import Dataset
     from .data.intake import read_dataset
+    from .data_verbs import audit, import_dataset, split_dataset, tile
     from .errors import ConfigError, DataError, ModelError, RunError, TrainingError, TuneUpError, UsageError
     from .evaluation_verbs import compare, evaluate, gate, suspects
     from .findings import Finding
@@ -40,11 +41,13 @@ _HOMES = {
     "TrainingError": "errors",
     "TuneUpError": "errors",
     "UsageError": "errors",
+    "audit": "data_verbs",
     "compare": "evaluation_verbs",
     "diagnose": "verbs",
     "doctor": "verbs",
     "evaluate": "evaluation_verbs",
     "gate": "evaluation_verbs",
+    "import_dataset": "data_verbs",
     "load_config": "config",
     "make_demo": "verbs",
     "predict": "predict_verb",
@@ -53,7 +56,9 @@ _HOMES = {
     "replay": "verbs",
     "report": "verbs",
     "resume": "verbs",
+    "split_dataset": "data_verbs",
     "suspects": "evaluation_verbs",
+    "tile": "data_verbs",
     "train": "verbs",
 }
 __all__ = [
@@ -68,11 +73,13 @@ __all__ = [
     "TrainingError",
     "TuneUpError",
     "UsageError",
+    "audit",
     "compare",
     "diagnose",
     "doctor",
     "evaluate",
     "gate",
+    "import_dataset",
     "load_config",
     "make_demo",
     "predict",
@@ -81,7 +88,9 @@ __all__ = [
     "replay",
     "report",
     "resume",
+    "split_dataset",
     "suspects",
+    "tile",
     "train",
 ]
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import __version__, evaluation_commands
+from . import __version__, data_commands, evaluation_commands
 from .command_line import AsJson, Words, answer, console_for, subject_of
 from .errors import TuneUpError, UsageError
 from .runs import Run, list_runs
@@ -63,6 +63,10 @@ def train(
     return _exit_code(run)
 
 
+app.command()(data_commands.audit)
+app.command("import")(data_commands.import_data)
+app.command()(data_commands.split)
+app.command()(data_commands.tile)
 app.command("eval")(evaluation_commands.evaluate)
 app.command()(evaluation_commands.compare)
 app.command()(evaluation_commands.gate)

@@ -233,14 +233,16 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _run_for_checkpoint(weights: Path, config: Config) -> Run:
     """Make a run folder that holds the data and nothing else."""
-    from .data.intake import read_dataset
+    from .data.intake import read
     from .model_source import load_weights
 
     load_weights(weights)
-    intake = read_dataset(require_data(config), format=config.data.format)  # as it is: nothing is taken for val here
+    require_data(config)
+    intake = read(config.data)  # as it is: nothing is taken for val here
     dataset, findings = intake.dataset, intake.findings
     run = Run.create(config.runs, config.name or f"eval-{weights.stem}")
     run.save_dataset(dataset)
+    run.save_intake(intake.ledger, intake.to_dict())
     run.add_findings(findings)
     run.update_state(state="evaluated", reason=f"checkpoint {weights.absolute()}", started=now())
     write_atomic(run.path / "config.yaml", config.to_yaml())
@@ -282,14 +284,15 @@ def _tables_of_subjects(
 
 def _evaluated(path: Path, config: Configurable, overrides: Sequence[str]) -> Subject:
     """Return what a run or checkpoint finds on the split that is compared; nothing in the run is changed."""
-    from .data.intake import read_dataset
+    from .data.intake import read
     from .evaluation.evaluate import choose_split, detect
     from .evaluation.subjects import Subject
 
     if path.suffix == ".pt":
         settings = settle(config, overrides)
         run, weights = None, path
-        dataset = read_dataset(require_data(settings), format=settings.data.format).dataset
+        require_data(settings)
+        dataset = read(settings.data).dataset
     else:
         run = Run.open(path)
         settings, weights, dataset = _evaluation_config(run, overrides), run.weights("best"), run.dataset()

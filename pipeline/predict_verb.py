@@ -54,11 +54,18 @@ def predict(
         raise RunError(f"{run.path}: no weights/best.pt; nothing can be predicted with it")
     settings = predict_settings(settled)
     if any(word.startswith(("eval.conf=", "conf=")) for word in overrides):
-        return predict_files(sources, weights, settings, thresholds_from="eval.conf, as asked for")
+        words = "eval.conf, as asked for"
+        return predict_files(sources, weights, settings, thresholds_from=words, value_range=_value_range(run))
     thresholds, words = (None, "") if run is None else _thresholds(run, weights, settings_record(settings))
     shown = replace(settings, conf=SHOWN_FROM)
     words = words or f"{SHOWN_FROM}, Ultralytics' default: none were chosen on val for these weights"
-    return predict_files(sources, weights, shown, thresholds, thresholds_from=words)
+    return predict_files(sources, weights, shown, thresholds, thresholds_from=words, value_range=_value_range(run))
+
+
+def _value_range(run: Run | None) -> tuple[float, float] | None:
+    """Return how the run's training read pictures with more than 8 bits; None for a checkpoint and for older runs."""
+    found = None if run is None else run.data_record.get("value_range")
+    return (float(found[0]), float(found[1])) if found else None
 
 
 def _thresholds(run: Run, weights: Path, settings: dict[str, Any]) -> tuple[Mapping[str, float] | None, str]:

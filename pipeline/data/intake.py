@@ -6,39 +6,51 @@ Rows read = kept + repaired + dropped + refused, always. Nothing in the source i
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from ..errors import DataError
-from ..findings import Finding
-from .dataset import BOXES_SCHEMA, IMAGES_SCHEMA, Dataset
+from ..errors import ConfigError, DataError
+from ..findings import Finding, worst_first
+from ..sections import DataConfig
+from .dataset import BOXES_SCHEMA, Dataset
 from .formats import detect_format, reader
-from .images import listed, picture_sizes
-from .raw import RawDataset
+from .images import listed
+from .images_csv import groups_of
+from .pictures import PictureTable, take_pictures
+from .raw import LEDGER_SCHEMA, RawDataset, raw_boxes
+from .remap import class_changes
+from .repair import repair
+from .row_findings import class_findings, row_findings
 
-LEDGER_SCHEMA: dict[str, Any] = {
-    "id": pl.String,
-    "source": pl.String,  # "file:line"
-    "action": pl.String,  # kept, repaired, dropped, refused
-    "before": pl.String,
-    "after": pl.String,
-}
-# A box may stand out of its picture by rounding alone; less than this many pixels is not worth a word.
-ROUNDING = 0.51
+__all__ = ["LEDGER_SCHEMA", "Intake", "read", "read_dataset", "survey", "take_in"]
 
 
 @dataclass(frozen=True)
 class Intake:
-    """A dataset, the ledger of touched rows (`LEDGER_SCHEMA`; kept rows are only counted) and findings."""
+    """What came in, and what had to be done to it.
+
+    Args:
+        dataset: the pictures and boxes that are used.
+        ledger: columns of `LEDGER_SCHEMA`, one row for each row that was touched; kept rows are only counted.
+        rows_read: rows in the label files, whatever became of them.
+        findings: worst first; an error refuses the dataset.
+        headers: one row for each picture of the source, usable or not: `path`, `split` and what `picture_headers` tells.
+        format: that was read.
+        why: what told the format, if it was looked for.
+    """
 
     dataset: Dataset
     ledger: pl.DataFrame
     rows_read: int
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
+    headers: pl.DataFrame = field(default_factory=pl.DataFrame)
+    format: str = ""
+    why: str = ""
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows read, kept, repaired, dropped and refused."""
@@ -46,140 +58,115 @@ class Intake:
         touched = {action: int(by_action.get(action, 0)) for action in ("repaired", "dropped", "refused")}
         return {"read": self.rows_read, "kept": self.rows_read - sum(touched.values()), **touched}
 
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that refuse the dataset."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
 
-def read_dataset(path: Path | str, *, format: str = "auto") -> Intake:
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints of it: the counts and the findings, without the tables."""
+        return {
+            "root": str(self.dataset.root),
+            "format": self.format,
+            "why": self.why,
+            "names": list(self.dataset.names),
+            "counts": self.dataset.counts(),
+            "rows": self.counts(),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def read_dataset(path: Path | str, *, format: str = "auto", **settings: Any) -> Intake:
     """Read a dataset from disk.
 
     Args:
-        path: a folder, a data.yaml (YOLO) or a COCO JSON file.
-        format: `yolo`, `coco`, or `auto` to find out.
+        path: a folder or file with pictures and labels.
+        format: yolo, coco, voc, labelme, cvat, label_studio, or auto to find out.
+        settings: further keys of the section `data` of the configuration, such as `coordinates="pixels"`.
 
     Raises:
-        DataError: it cannot be found or read, or rows were refused; the message names ten and counts the rest.
+        ConfigError: a setting is wrong.
+        DataError: it cannot be found or read, or a finding of severity error refuses it.
     """
-    where = Path(path)
-    raw = reader(detect_format(where) if format == "auto" else format)(where)
-    return take_in(raw)
+    from ..config import config_from_dict
+
+    return read(config_from_dict({"data": {"path": Path(path), "format": format, **settings}}).data)
 
 
-def take_in(raw: RawDataset) -> Intake:
+def read(settings: DataConfig) -> Intake:
+    """Read a dataset that is going to be used.
+
+    Raises:
+        DataError: it cannot be found or read, or a finding of severity error refuses it.
+    """
+    intake = survey(settings)
+    if intake.errors:
+        raise DataError(_refusal(intake))
+    return intake
+
+
+def survey(settings: DataConfig) -> Intake:
+    """Read a dataset to look at it: what refuses it is among the findings.
+
+    Raises:
+        ConfigError: `data.path` is not set.
+        DataError: there is nothing that can be looked at: no such file, no format known, no picture that can be read.
+    """
+    if settings.path is None:
+        raise ConfigError(["data.path: not set; say where the pictures are, such as data=FOLDER on the command line"])
+    path = Path(os.path.abspath(settings.path))
+    why = ""
+    name: str = settings.format
+    if name == "auto":
+        name, why = detect_format(path)
+    return take_in(reader(name)(path, settings), settings, format=name, why=why)
+
+
+def take_in(raw: RawDataset, settings: DataConfig | None = None, *, format: str = "", why: str = "") -> Intake:
     """Check and repair raw rows.
 
+    Args:
+        raw: what a reader found.
+        settings: section `data` of the configuration; the defaults if None.
+        format, why: handed on to the Intake.
+
     Raises:
-        DataError: rows were refused, pictures cannot be read, or nothing is left.
+        DataError: no picture can be read, or the settings name classes that there are not.
     """
+    settings = settings or DataConfig()
     if raw.images.is_empty():
         raise DataError(f"{raw.root}: no pictures found")
-    refused = [*raw.refused, *_wrong_classes(raw)]
-    if refused:
-        advice = "mend these rows or the list of class names; nothing was changed"
-        raise DataError(listed(f"{len(refused)} label rows cannot be used ({advice})", refused))
-    images, size_findings = _with_true_sizes(raw)
-    boxes = raw.boxes.join(images.select("path", "image_id", "width", "height"), on="path", maintain_order="left")
-    if raw.fractions:
-        boxes = boxes.with_columns(
-            *(pl.col(c) * pl.col("width") for c in ("x1", "x2")), *(pl.col(c) * pl.col("height") for c in ("y1", "y2"))
-        )
-    boxes, ledger = _repair(boxes)
-    table = boxes.select(pl.col(name).cast(dtype) for name, dtype in BOXES_SCHEMA.items())
-    dataset = Dataset(raw.names, images, table, raw.root)
-    findings = (*raw.findings, *size_findings, *_ledger_findings(ledger))
-    return Intake(dataset, ledger, raw.boxes.height, findings)
+    pictures = take_pictures(raw.root, raw.images)
+    rows, rejected = _once(raw, pictures)
+    changes = class_changes(raw.names, settings.remap, settings.keep)
+    repaired = repair(rows, pictures.images, changes, fractions=raw.fractions)
+    ledger = pl.concat([rejected, repaired.ledger])
+    images, group_findings = groups_of(raw.root, pictures.images.drop("orientation"))
+    boxes = repaired.boxes.select(pl.col(name).cast(dtype) for name, dtype in BOXES_SCHEMA.items())
+    dataset = Dataset(changes.names, images, boxes, raw.root, pictures.value_range)
+    found = [*raw.findings, *class_findings(repaired.refused, raw.names), *pictures.findings, *row_findings(ledger)]
+    found += [*changes.findings, *group_findings]
+    rows_read = rows.height + rejected.height
+    return Intake(dataset, ledger, rows_read, tuple(worst_first(found)), pictures.headers, format, why)
 
 
-def _wrong_classes(raw: RawDataset) -> list[str]:
-    count = len(raw.names)
-    class_id = pl.col("class_id")
-    wrong = raw.boxes.filter(
-        ~(class_id.is_finite() & (class_id == class_id.floor()) & class_id.is_between(0, count - 1))
-    )
-    known = f"names has {count} (0 to {count - 1})" if count > 1 else "names has 1 (0)"
-    return [
-        f"{source}: class {value:g}, but {known}" for source, value in wrong.select("source", "class_id").iter_rows()
-    ]
+def _once(raw: RawDataset, pictures: PictureTable) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return raw rows and rejected rows; where a picture is listed twice, its label file was read twice."""
+    rows = raw.boxes if raw.boxes.width == len(raw_boxes([]).columns) else raw_boxes(raw.boxes.to_dict())
+    if not pictures.doubles:
+        return rows, raw.rejected
+    twice = pl.col("path").is_in(list(pictures.doubles)) & ~pl.struct("path", "source").is_first_distinct()
+    return rows.filter(~twice), raw.rejected.unique(["id", "source"], keep="first", maintain_order=True)
 
 
-def _with_true_sizes(raw: RawDataset) -> tuple[pl.DataFrame, list[Finding]]:
-    """Add ids and the sizes that the picture files really have."""
-    images = raw.images.sort("path")
-    twice = images.filter(pl.col("path").is_duplicated())["path"].unique(maintain_order=True).to_list()
-    if twice:
-        raise DataError(listed("pictures are listed more than once, or in two splits; keep one entry each", twice))
-    sizes = picture_sizes([raw.root / path for path in images["path"]])
-    table = images.with_columns(
-        true_width=pl.Series([w for w, _ in sizes], dtype=pl.UInt32),
-        true_height=pl.Series([h for _, h in sizes], dtype=pl.UInt32),
-    )
-    other = table.filter((pl.col("width") != pl.col("true_width")) | (pl.col("height") != pl.col("true_height")))
-    findings = []
-    if other.height:
-        message = f"{other.height} pictures have another size than their label file states; the picture's was used"
-        evidence = {"pictures": other["path"].head(10).to_list(), "count": other.height}
-        advice = "check that the labels were drawn on these very pictures, and not on turned or resized ones"
-        findings.append(Finding("images.size_differs", "warning", message, evidence, advice))
-    table = table.with_row_index("image_id", offset=1).with_columns(
-        width="true_width", height="true_height", group=pl.lit(None, pl.String)
-    )
-    return table.select(pl.col(name).cast(dtype) for name, dtype in IMAGES_SCHEMA.items()), findings
+def _refusal(intake: Intake) -> str:
+    """Put the findings that refuse a dataset in one message."""
+    problems = [f"{error.message.rstrip('.')}{_examples(error.evidence)}; {error.advice}" for error in intake.errors]
+    return listed(f"{intake.dataset.root}: cannot be used as it is (nothing was changed)", problems)
 
 
-def _repair(boxes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Drop rows that cannot be a box, clip what stands out of the picture; both go into the ledger."""
-    corners = ("x1", "y1", "x2", "y2")
-    xyxy = boxes.select(corners).to_numpy()  # [n, 4] pixels
-    limit = boxes.select(pl.col("width").alias("a"), pl.col("height").alias("b")).to_numpy().astype(np.float64)
-    limits = np.concatenate([limit, limit], axis=1)
-    finite = np.isfinite(xyxy).all(axis=1)
-    sound = np.where(finite[:, None], xyxy, 0.0)
-    clipped = np.clip(sound, 0.0, limits) + 0.0  # the sum turns -0.0 into 0.0
-    overhang = np.abs(clipped - sound).max(axis=1, initial=0.0)
-
-    reason = np.full(len(xyxy), "", dtype=object)
-    reason[overhang > ROUNDING] = "labels.outside_clipped"
-    reason[(clipped[:, 2:] <= clipped[:, :2]).any(axis=1)] = "labels.outside"
-    reason[(sound[:, 2:] <= sound[:, :2]).any(axis=1)] = "labels.no_size"
-    reason[~finite] = "labels.not_finite"
-    table = boxes.with_columns(
-        *(pl.Series(c, clipped[:, i]) for i, c in enumerate(corners)),
-        id=pl.Series(reason, dtype=pl.String),
-        before=_as_text(xyxy),
-        after=_as_text(clipped),
-    )
-    repaired = pl.col("id") == "labels.outside_clipped"
-    stays = (pl.col("id") == "") | repaired
-    again = ~pl.struct("image_id", "class_id", *corners, "crowd", stays.alias("stays")).is_first_distinct()
-    table = table.with_columns(id=pl.when(stays & again).then(pl.lit("labels.duplicate")).otherwise(pl.col("id")))
-    ledger = table.filter(pl.col("id") != "").select(
-        "id",
-        "source",
-        action=pl.when(repaired).then(pl.lit("repaired")).otherwise(pl.lit("dropped")),
-        before="before",
-        after=pl.when(repaired).then(pl.col("after")).otherwise(pl.lit("")),
-    )
-    return table.filter(stays), ledger.cast(pl.Schema(LEDGER_SCHEMA))
-
-
-def _as_text(xyxy: np.ndarray[Any, np.dtype[np.float64]]) -> pl.Series:
-    return pl.Series([" ".join(f"{value:.6g}" for value in row) for row in xyxy], dtype=pl.String)
-
-
-_LEDGER_WORDS = {
-    "labels.outside_clipped": (
-        "stood out of their picture and were clipped to it",
-        "check the tool that exported them",
-    ),
-    "labels.outside": ("lie outside their picture and were left out", "check that labels and pictures belong together"),
-    "labels.no_size": ("have no width or no height and were left out", "draw them again if an object is there"),
-    "labels.not_finite": ("hold a number that is not finite and were left out", "draw them again"),
-    "labels.duplicate": ("repeat another box exactly and were left out", ""),
-}
-
-
-def _ledger_findings(ledger: pl.DataFrame) -> list[Finding]:
-    findings = []
-    for key, (words, advice) in _LEDGER_WORDS.items():
-        rows = ledger.filter(pl.col("id") == key)
-        if rows.height:
-            evidence = {"count": rows.height, "rows": rows["source"].head(10).to_list()}
-            findings.append(Finding(key, "warning", f"{rows.height} boxes {words}", evidence, advice))
-    return findings
+def _examples(evidence: Any) -> str:
+    named: Sequence[Any] = next((evidence[key] for key in ("rows", "files", "pictures") if evidence.get(key)), ())
+    more = int(evidence.get("count", len(named))) - len(named[:3])
+    tail = f" and {more} more" if more > 0 else ""
+    return f" ({', '.join(map(str, named[:3]))}{tail})" if named else ""

@@ -104,7 +104,10 @@ def load_detector(weights: Path, settings: PredictSettings) -> Detector:
 def pictures_of(dataset: Dataset) -> list[Picture]:
     """Return what is predicted of a dataset."""
     rows = dataset.images.select("image_id", "path", "width", "height").iter_rows()
-    return [Picture(image_id, dataset.picture_path(path), width, height) for image_id, path, width, height in rows]
+    return [
+        Picture(image_id, dataset.picture_path(path), width, height, dataset.value_range)
+        for image_id, path, width, height in rows
+    ]
 
 
 def to_frame(rows: Sequence[NDArray[np.float64]]) -> pl.DataFrame:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..data.images import PICTURE_SUFFIXES, is_picture, listed, picture_size
+from ..data.images import PICTURE_SUFFIXES, ValueRange, is_picture, listed, sizes_or_problems
 from ..errors import DataError, UsageError
 from .predict import PredictSettings, load_detector, to_frame
-from .predict_pass import READERS, Picture, Times, predict_pictures
+from .predict_pass import Picture, Times, predict_pictures
 
 PICTURES_SCHEMA: dict[str, Any] = {
     "image_id": pl.UInt32,  # 1, 2, ... in the order of the names
@@ -43,6 +41,7 @@ class FilePredictions:
         thresholds_from: where they come from, in words.
         head: "nms" or "end2end".
         latency: as `Predictions.latency`.
+        value_range: (black, white) by which pictures with more than 8 bits were read; None where there was none.
     """
 
     names: tuple[str, ...]
@@ -56,6 +55,7 @@ class FilePredictions:
     thresholds_from: str
     head: str
     latency: dict[str, dict[str, float]]
+    value_range: ValueRange | None = None
 
     def problem(self) -> str | None:
         """Return what a person is told at the end of pictures that could not be read; None where all could."""
@@ -73,6 +73,7 @@ def predict_files(
     thresholds: Mapping[str, float] | None = None,
     *,
     thresholds_from: str = "given",
+    value_range: ValueRange | None = None,
 ) -> FilePredictions:
     """Predict all pictures in folders, their sub-folders included, and single pictures.
 
@@ -84,6 +85,8 @@ def predict_files(
         settings: how; `conf` is the least score of every class that `thresholds` does not name.
         thresholds: class name to least score (inclusive), such as those chosen on val.
         thresholds_from: where they come from, for the record.
+        value_range: that of the dataset that the weights were trained on; without it, pictures with more than 8 bits
+            cannot be read.
 
     Raises:
         DataError: a source is not there, holds no pictures, or none of the pictures can be read.
@@ -102,7 +105,7 @@ def predict_files(
     if unknown:
         raise UsageError(f"thresholds: no class {', '.join(unknown)}; {weights} knows {', '.join(detector.names[:20])}")
     least = {name: wanted.get(name, settings.conf) for name in detector.names}
-    pictures, unreadable = _sizes(found)
+    pictures, unreadable = _sizes(found, value_range)
     times, rows, read = Times(), [], []
 
     def failed(picture: Picture, error: DataError) -> None:
@@ -127,6 +130,7 @@ def predict_files(
         thresholds_from=thresholds_from,
         head=detector.head,
         latency=times.summary(),
+        value_range=value_range,
     )
 
 
@@ -167,25 +171,16 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _sizes(found: Mapping[str, Path]) -> tuple[list[Picture], dict[str, str]]:
+def _sizes(found: Mapping[str, Path], value_range: ValueRange | None) -> tuple[list[Picture], dict[str, str]]:
     """Return the pictures whose header can be read, numbered from 1, and why the others cannot, by path."""
-
-    def size(path: Path) -> tuple[int, int] | str:
-        try:
-            return picture_size(path)
-        except DataError as error:
-            return str(error)
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(READERS) as pool:
-        warnings.simplefilter("ignore")  # what Pillow says of large pictures and odd tags is of no use here
-        sizes = list(pool.map(size, found.values()))
     pictures: list[Picture] = []
     unreadable: dict[str, str] = {}
+    sizes = sizes_or_problems(list(found.values()))
     for number, (path, size_or_why) in enumerate(zip(found.values(), sizes, strict=True), start=1):
         if isinstance(size_or_why, str):
             unreadable[str(path)] = size_or_why
         else:
-            pictures.append(Picture(number, path, *size_or_why))
+            pictures.append(Picture(number, path, *size_or_why, value_range))
     return pictures, unreadable
 
 

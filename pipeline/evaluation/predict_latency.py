@@ -68,7 +68,7 @@ def measure_latency(weights: Path, dataset: Dataset, settings: PredictSettings, 
         _one(detector, picture, Times())
     times, total = Times(), []
     for picture in chosen:
-        read_picture(picture.path)
+        read_picture(picture.path, picture.value_range)
         own = Times()
         _one(detector, picture, own)
         for stage in STAGES:
@@ -82,7 +82,7 @@ def _one(detector: Detector, picture: Picture, times: Times) -> None:
     """Predict one picture, its tiles one by one, and note every stage."""
     clock = time.perf_counter
     started = clock()
-    pixels = read_picture(picture.path)
+    pixels = read_picture(picture.path, picture.value_range)
     times.add("read", clock() - started)
     job = plan(detector, picture)
     inputs = job.inputs(pixels)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.images import read_picture
+from ..data.images import ValueRange, read_picture
 from ..data.tile import tile_rectangles
 from ..errors import DataError
 from ..leash import cpu_count
@@ -33,12 +33,16 @@ STAGES = ("read", "letterbox", "network", "nms", "to_picture")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to predict and its size in pixels, as `read_picture` delivers it."""
+    """A picture to predict and its size in pixels, as `read_picture` delivers it.
+
+    `value_range` is what becomes black and white where it has more than 8 bits: that of the set that was trained on.
+    """
 
     image_id: int
     path: Path
     width: int
     height: int
+    value_range: ValueRange | None = None
 
 
 @dataclass
@@ -157,7 +161,7 @@ class _Reader:
     def __call__(self, job: _Job) -> Iterator[Pixels]:
         """Return the inputs of a picture: made at once of a whole one, one by one of the tiles of a large one."""
         started = time.perf_counter()
-        pixels = read_picture(job.picture.path)
+        pixels = read_picture(job.picture.path, job.picture.value_range)
         self.times.add("read", time.perf_counter() - started)
         stated = (job.picture.height, job.picture.width)
         if pixels.shape[:2] != stated:

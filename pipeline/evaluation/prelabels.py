@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,7 +35,7 @@ def narrow(dataset: Dataset, boxes: pl.DataFrame) -> Dataset:
     """Return the dataset with only those pictures that have one of the boxes: what a person has to look at."""
     images = dataset.images.join(boxes.select("image_id").unique(), on="image_id", how="semi", maintain_order="left")
     labels = dataset.boxes.join(images.select("image_id"), on="image_id", how="semi", maintain_order="left")
-    return Dataset(dataset.names, images, labels, dataset.root)
+    return replace(dataset, images=images, boxes=labels)
 
 
 def write_cvat(path: Path, dataset: Dataset, boxes: pl.DataFrame) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 from ..config import Config
 from ..data.dataset import Dataset
 from ..data.digests import picture_digests
-from ..data.intake import read_dataset
+from ..data.intake import read
 from ..errors import RunError, TuneUpError
 from ..findings import Finding
 from ..records import append_lines, now, read_lines
@@ -145,7 +145,7 @@ def changed_labels(part: Dataset, config: Config) -> list[Finding]:
     if config.data.path is None:
         return []
     try:
-        there = read_dataset(config.data.path, format=config.data.format).dataset
+        there = read(config.data).dataset
     except TuneUpError as error:
         message = "the labels on disk cannot be compared with those of the run, which were used"
         reason = {"reason": str(error).splitlines()[0]}

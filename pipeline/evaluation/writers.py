@@ -32,7 +32,8 @@ def document(predictions: FilePredictions) -> dict[str, Any]:
 
     `pictures` is a list of `name`, `path`, `width`, `height` and `detections`, each of which has `class_id`, `class`,
     `score` and `box` (corners x1 y1 x2 y2 in pixels of the picture); `unreadable` is a list of `path` and `why`.
-    Beside them stand `weights`, `names`, `settings`, `thresholds`, `thresholds_from`, `head` and `latency`.
+    Beside them stand `weights`, `names`, `settings`, `thresholds`, `thresholds_from`, `head`, `latency` and
+    `value_range`.
     """
     pictures = [
         {
@@ -52,6 +53,7 @@ def document(predictions: FilePredictions) -> dict[str, Any]:
         "thresholds_from": predictions.thresholds_from,
         "head": predictions.head,
         "latency": predictions.latency,
+        "value_range": None if predictions.value_range is None else list(predictions.value_range),
         "pictures": pictures,
         "unreadable": [{"path": name, "why": why} for name, why in predictions.unreadable],
     }
@@ -136,7 +138,7 @@ def draw(predictions: FilePredictions, folder: Path) -> Path:
             Label((x1, y1, x2, y2), k, f"{predictions.names[k]} {score:.2f}")
             for k, score, x1, y1, x2, y2 in found.reverse().iter_rows()  # the surest is drawn last, on top
         ]
-        drawn = draw_boxes(read_picture(Path(row["path"])), labels)
+        drawn = draw_boxes(read_picture(Path(row["path"]), predictions.value_range), labels)
         _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         write_atomic(targets[row["name"]], encoded.tobytes())
     return folder

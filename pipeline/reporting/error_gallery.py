@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..data.dataset import Dataset
+from ..data.images import ValueRange
 from ..errors import DataError
 from .gallery import Mark, encode, mark_of, name_of, to_8_bit
 
@@ -140,7 +141,7 @@ def _cuts(dataset: Dataset, rows: pl.DataFrame) -> list[Cut]:
         boxes = dataset.boxes.filter(pl.col("image_id") == part["image_id"][0])
         problem, pixels = "", None
         try:
-            pixels = _read(path, (part["height"][0], part["width"][0]))
+            pixels = _read(path, (part["height"][0], part["width"][0]), dataset.value_range)
         except DataError as error:
             problem = str(error)
         for row in part.iter_rows(named=True):
@@ -148,7 +149,7 @@ def _cuts(dataset: Dataset, rows: pl.DataFrame) -> list[Cut]:
     return [cuts[number] for number in range(rows.height)]
 
 
-def _read(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _read(path: Path, size: tuple[int, int], value_range: ValueRange | None) -> NDArray[np.uint8]:
     """Return the whole picture, grey or BGR, as `gallery.read_for_display` does but in its own size.
 
     Raises:
@@ -166,7 +167,7 @@ def _read(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     if picture.shape[:2] != size:
         found = f"{picture.shape[1]} x {picture.shape[0]}"
         raise DataError(f"the picture is now {found} pixels, it was evaluated with {size[1]} x {size[0]}")
-    return to_8_bit(np.asarray(picture))
+    return to_8_bit(np.asarray(picture), value_range)
 
 
 def _cut(

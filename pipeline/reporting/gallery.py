@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..data.class_colours import colour_of
 from ..data.dataset import Dataset
+from ..data.images import ValueRange, scaled
 from ..errors import DataError
 from ..run_evaluations import SHOWN_FROM
 
@@ -112,7 +113,7 @@ def _sample(dataset: Dataset, row: dict[str, Any], boxes: pl.DataFrame, detectio
     size = (max(1.0, width * scale), max(1.0, height * scale))
     problem, picture = "", ""
     try:
-        picture = encode(read_for_display(dataset.picture_path(row["path"]), max(width, height)))
+        picture = encode(read_for_display(dataset.picture_path(row["path"]), max(width, height), dataset.value_range))
     except DataError as error:
         problem = str(error)
     crowded = max(boxes.height, detections.height) > _PLAIN_COUNT
@@ -151,11 +152,11 @@ def mark_of(box: dict[str, Any], names: Sequence[str], scale: float, size: tuple
     )
 
 
-def read_for_display(path: Path, longest: int) -> NDArray[np.uint8]:
+def read_for_display(path: Path, longest: int, value_range: ValueRange | None = None) -> NDArray[np.uint8]:
     """Return a picture as uint8, grey or BGR, its longest side at most `LARGEST`, turned as its EXIF data says.
 
-    Unlike what the model sees, 16-bit and floating point pictures are stretched to their own darkest and brightest
-    value: a 12-bit camera's picture would otherwise look black.
+    Pictures with more than 8 bits are shown as the model sees them, by the range of the dataset; where none is known,
+    in runs of older versions, each is stretched to its own darkest and brightest value.
 
     Raises:
         DataError: the file is missing or cannot be decoded.
@@ -172,17 +173,20 @@ def read_for_display(path: Path, longest: int) -> NDArray[np.uint8]:
         raise DataError("the picture is too large, or damaged") from error
     if picture is None:
         raise DataError("the file is not a picture that can be decoded")
-    scale = LARGEST / max(picture.shape[:2])
+    shown = to_8_bit(np.asarray(picture), value_range)
+    scale = LARGEST / max(shown.shape[:2])
     if scale < 1:
-        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return to_8_bit(np.asarray(picture))
+        size = (max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale)))
+        shown = np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return shown
 
 
-def to_8_bit(picture: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a picture of any depth as uint8, stretched to its own darkest and brightest value unless it is that."""
+def to_8_bit(picture: NDArray[Any], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
+    """Return a picture of any depth as uint8: by the range, or stretched to its own darkest and brightest value."""
     if picture.dtype == np.uint8:
         return np.asarray(picture, np.uint8)
+    if value_range is not None:
+        return scaled(picture, value_range)
     values = np.nan_to_num(picture.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = np.percentile(values, (0.1, 99.9))
     stretched = (values - low) / max(high - low, np.finfo(np.float64).tiny) * 255

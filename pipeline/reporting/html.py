@@ -6,23 +6,24 @@ while the training goes on (and then refreshes itself), and by hand with `tuneup
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ..data.class_colours import colour_of
 from ..errors import TuneUpError
 from ..findings import Finding, worst_first
 from ..run_evaluations import SHOWN_FROM
 from ..runs import PROBES, Run, write_atomic
-from . import evaluation_page, figures, gallery, incidents
+from . import data_page, evaluation_page, figures, gallery, incidents
+from .data_page import finding_record
+from .page import template
 from .scores import SPLIT_WORDS, evaluation, in_order, verdict
 from .wording import count, duration, moment, rows, sections, short, with_code
 
@@ -47,7 +48,7 @@ def render(run: Run) -> str:
     word, reason = _condition(run, state)
     steps, epochs, evaluations = run.steps(), run.epochs(), in_order(run.evaluations())
     events, context, findings = run.events(), run.context, [*run.findings(), *run.evaluation_findings()]
-    return _template().render(
+    return template("report.html.j2").render(
         name=run.name,
         state=word,
         reason=reason,
@@ -57,7 +58,7 @@ def render(run: Run) -> str:
         progress=_progress(state, epochs),
         verdict=verdict(evaluations, epochs),
         facts=_facts(run, steps, epochs, running=word == "running"),
-        findings=[_finding(finding) for finding in worst_first(findings)],
+        findings=[finding_record(finding) for finding in worst_first(findings)],
         nothing_found=_nothing_found(word, bool(context) and not steps.is_empty(), findings),
         curves=figures.curves(steps, epochs, events),
         health=figures.health(steps, events, run.norms(), run.records(PROBES), context),
@@ -68,23 +69,10 @@ def render(run: Run) -> str:
         ],
         errors=_errors(run, list(evaluations)),
         samples=_samples(run, list(evaluations)),
+        data=_data_view(run),
         settings=sections(config),
         machine=rows(run.environment),
     )
-
-
-@cache
-def _template() -> Template:
-    """Return the page's template, compiled once for all the pages of a training."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["with_code"] = with_code
-    return environment.get_template("report.html.j2")
 
 
 # ---- the head of the page --------------------------------------------------------------------------------------------
@@ -184,8 +172,25 @@ def _nothing_found(state: str, judged: bool, findings: Sequence[Finding]) -> str
     return f"{none}. The data was checked and the training was judged {far}."
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {**finding.to_dict(), "evidence": [(key, short(value)) for key, value in finding.evidence.items()]}
+def _data_view(run: Run) -> dict[str, Any] | None:
+    """Return what the page shows of the data, or None where the run kept no audit.
+
+    The page is written anew every epoch, the data stays the same: it is drawn once.
+    """
+    document = run.audit
+    if not document:
+        return None
+    key = (str(run.path), json.dumps(document, sort_keys=True))
+    if key not in _DRAWN:
+        _DRAWN.clear()  # one run at a time
+        try:
+            _DRAWN[key] = data_page.view(run.dataset(), document)
+        except TuneUpError:
+            return None  # the tables are damaged; whoever needs them says so
+    return _DRAWN[key]
+
+
+_DRAWN: dict[tuple[str, str], dict[str, Any]] = {}
 
 
 # ---- pictures ----------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 `run_preflight` sets the training up in a folder of its own and tries things out on it; the real training starts from
 the same weights and random numbers whether there was a preflight or not. Within a time budget the checks run in the
-order of `CHECKS`; what does not fit is named. The audit of the data and the contract of the augmentation join the list
-when they exist.
+order of `CHECKS`; what does not fit is named. The audit of the data comes before them (`data_check`); the contract of the
+augmentation joins the list when it exists.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Checked:
     """One check: how it ended, in words, and what it takes to repeat or draw it.
 
     Args:
-        name: steps, memory, one_step, overfit, learning_rate or backprop.
+        name: data, steps, memory, one_step, overfit, learning_rate or backprop.
         state: `passed`, `found` (see the findings), `skipped` (the budget was used up) or `failed` (it broke down).
         words: what came out.
         seconds: that it took.
@@ -65,6 +65,10 @@ class Preflight:
 
     checks: tuple[Checked, ...]
     findings: tuple[Finding, ...]
+
+    def after(self, checked: Checked, findings: Sequence[Finding]) -> Preflight:
+        """Return these checks behind one that was made before them."""
+        return Preflight((checked, *self.checks), tuple(worst_first([*findings, *self.findings])))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record for JSON and `preflight.json`."""

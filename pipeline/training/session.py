@@ -15,15 +15,15 @@ from typing import Any
 import torch
 
 from ..config import Config, load_config, require_data
-from ..data.dataset import Dataset
+from ..data.audit import Audit
 from ..data.formats import detect_format
-from ..data.intake import read_dataset
-from ..data.split import with_groups, with_validation
+from ..data.intake import read
+from ..data.split import prepare_splits
 from ..errors import RunError, TrainingError, TuneUpError
-from ..findings import Finding
 from ..leash import chatter_to, cpu_count, tighten
 from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
+from .data_check import Prepared, check_data, check_labels
 from .diagnosis import diagnose
 from .history import History
 from .loggers import logger_watchers
@@ -53,10 +53,10 @@ def train(config: Config, *, watchers: Sequence[Watcher] = ()) -> Run:
         detect_format(require_data(config))  # says what is wrong before any weights are fetched
     tighten(config.monitor.loggers)
     model = _checked_model(config)
-    dataset, findings = prepare_data(config)
-    run = _start_run(config, dataset, findings)
+    prepared = prepare_data(config)
+    run = _start_run(config, prepared)
     with run.exclusive():
-        return _train(run, config, model, watchers, check=config.monitor.preflight > 0)
+        return _train(run, config, model, watchers, check=prepared if config.monitor.preflight > 0 else None)
 
 
 def check(config: Config) -> Preflight:
@@ -68,9 +68,11 @@ def check(config: Config) -> Preflight:
     """
     tighten()
     model = _checked_model(config)
-    dataset, _ = prepare_data(config)
+    prepared = prepare_data(config)
+    first = check_data(config, prepared)
     try:
-        return run_preflight(config, dataset, _overrides(Run(config.runs), config, model))
+        rest = run_preflight(config, prepared.dataset, _overrides(Run(config.runs), config, model))
+        return rest.after(first.checked, first.audit.findings)
     except TuneUpError:
         raise
     except Exception as error:
@@ -111,16 +113,15 @@ def _rewound(run: Run, config: Config) -> Path:
     return model
 
 
-def prepare_data(config: Config) -> tuple[Dataset, list[Finding]]:
+def prepare_data(config: Config) -> Prepared:
     """Read the dataset and see to it that it has a train and a val split.
 
     Raises:
         DataError: it cannot be read or divided.
     """
-    intake = read_dataset(require_data(config), format=config.data.format)
-    grouped = with_groups(intake.dataset, config.data.group)
-    dataset, findings = with_validation(grouped, config.data.val_fraction, config.data.seed)
-    return dataset, [*intake.findings, *findings]
+    intake = read(config.data)
+    dataset, findings = prepare_splits(intake.dataset, config.data)
+    return Prepared(dataset, intake, tuple(findings))
 
 
 def _checked_model(config: Config) -> Path:
@@ -132,7 +133,7 @@ def _checked_model(config: Config) -> Path:
     return path
 
 
-def _start_run(config: Config, dataset: Dataset, findings: Sequence[Finding]) -> Run:
+def _start_run(config: Config, prepared: Prepared) -> Run:
     data = require_data(config).absolute()
     place = data.parent if data.is_file() else data
     own = Path(config.model.name)
@@ -147,12 +148,17 @@ def _start_run(config: Config, dataset: Dataset, findings: Sequence[Finding]) ->
             "model": config.model.model_copy(update={"name": model, "weights": config.model.weights.absolute()}),
         }
     )
-    run.save_dataset(dataset)
-    run.add_findings(findings)
+    run.save_dataset(prepared.dataset)
+    _keep_audit(run, prepared, check_labels(config, prepared))
     write_json(run.path / "environment.json", _environment())
     run.update_state(state="running", reason="", started=now(), epochs_done=0, epochs=config.train.epochs, seconds=0.0)
     write_atomic(run.path / "config.yaml", settled.to_yaml())  # last: from here on the folder counts as a run
     return run
+
+
+def _keep_audit(run: Run, prepared: Prepared, audit: Audit) -> None:
+    run.save_intake(prepared.intake.ledger, {**prepared.intake.to_dict(), **audit.to_dict()})
+    run.add_findings(audit.findings)
 
 
 def _environment() -> dict[str, Any]:
@@ -192,14 +198,16 @@ def _epochs_kept(run: Run) -> int:
         ) from error
 
 
-def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *, check: bool = False) -> Run:
+def _train(
+    run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *, check: Prepared | None = None
+) -> Run:
     started = time.time()
     before = float(run.state.get("seconds") or 0.0)
     run.update_state(state="running", reason="", pid=os.getpid(), host=platform.node())
     outcome = {"state": "failed", "reason": "ended unexpectedly"}
     try:
-        if check:
-            _check_first(run, config, model, watchers)
+        if check is not None:
+            _check_first(run, config, model, watchers, check)
         with chatter_to(run.path / "ultralytics.log"):
             trainer = TuneUpTrainer(overrides=_overrides(run, config, model))
             (run.path / "args.yaml").unlink(missing_ok=True)  # config.yaml says the same, and more
@@ -219,28 +227,33 @@ def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *
     return run
 
 
-def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watcher]) -> None:
+def _check_first(
+    run: Run, config: Config, model: Path, watchers: Sequence[Watcher], prepared: Prepared
+) -> None:
     """Run the preflight within its budget, keep what it found, and stop here on an error.
 
     Whatever goes wrong in the preflight itself is a warning: the training says more, or works all the same.
     """
     for watcher in watchers:
         watcher.on_preflight(config.monitor.preflight, None)
-    overrides = _overrides(run, config, model)
-    try:
-        with sigterm_as_interrupt():
-            preflight = run_preflight(config, run.dataset(), overrides, budget=config.monitor.preflight)
-    except Exception as error:
-        preflight = broken_preflight(error)
+    overrides, budget = _overrides(run, config, model), config.monitor.preflight
+    with sigterm_as_interrupt():
+        first = check_data(config, prepared, budget=budget)
+        _keep_audit(run, prepared, first.audit)
+        try:
+            rest = run_preflight(config, run.dataset(), overrides, budget=max(0.0, budget - first.checked.seconds))
+        except Exception as error:
+            rest = broken_preflight(error)
+    preflight = rest.after(first.checked, first.audit.findings)
     write_json(run.path / "preflight.json", preflight.to_dict())
     run.add_findings(preflight.findings)
     for watcher in watchers:
         watcher.on_preflight(config.monitor.preflight, preflight.to_dict())
     errors = [finding for finding in preflight.findings if finding.severity == "error"]
     if errors:
-        first = errors[0]
+        worst = errors[0]
         raise TrainingError(
-            f"not started: {first.message.rstrip('.')}. What to do: {first.advice.rstrip('.')}. monitor.preflight=0 "
+            f"not started: {worst.message.rstrip('.')}. What to do: {worst.advice.rstrip('.')}. monitor.preflight=0 "
             f"starts all the same"
         )
 

@@ -7,6 +7,7 @@ Ultralytics' own dataset class scans label files, drops a whole picture for one 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -29,7 +30,7 @@ def _thinned(dataset: Dataset, fraction: float) -> Dataset:
     if count >= total:
         return dataset
     images = dataset.images[[index * total // int(count) for index in range(int(count))]]
-    return Dataset(dataset.names, images, dataset.boxes, dataset.root)
+    return replace(dataset, images=images)
 
 
 class TableDataset(YOLODataset):  # type: ignore[misc]
@@ -98,7 +99,8 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
     ) -> tuple[np.ndarray[Any, Any], tuple[int, int], tuple[int, int]]:
         """Return the picture with its long side at `imgsz`, its original and its present (height, width)."""
         if self.ims[i] is None:
-            picture = read_picture(self._dataset.picture_path(self._dataset.images["path"][i]))
+            path = self._dataset.picture_path(self._dataset.images["path"][i])
+            picture = read_picture(path, self._dataset.value_range)
             height, width = picture.shape[:2]
             ratio = self.imgsz / max(height, width)
             resized: np.ndarray[Any, Any] = picture

@@ -6,6 +6,7 @@ import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Trial:
         with_boxes = train.images.filter(train.images["image_id"].is_in(train.boxes["image_id"].implode()))
         if with_boxes.is_empty():
             return None
-        dataset = Dataset(train.names, with_boxes, train.boxes, train.root)
+        dataset = replace(train, images=with_boxes)
         batch = keep_pictures(dataset, pictures, imgsz, self.trainer.stride, self.trainer.args)[0]
         moved = {key: v.to(self.device) if isinstance(v, Tensor) else v for key, v in batch.items()}
         return {**moved, "img": moved["img"].float() / 255}
@@ -104,7 +105,7 @@ def trial(config: Config, dataset: Dataset, overrides: dict[str, Any]) -> Iterat
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
-        run.save_dataset(dataset)
+        run.save_tables(dataset)
         quiet = config.model_copy(update={"monitor": config.monitor.model_copy(update={"loggers": []})})
         write_atomic(run.path / "config.yaml", quiet.to_yaml())
         devices = overrides.get("device")

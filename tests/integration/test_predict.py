@@ -25,6 +25,7 @@ from pipeline.evaluation.predict import PredictSettings, load_detector, pictures
 from pipeline.evaluation.predict_files import predict_files
 from pipeline.evaluation.predict_latency import measure_latency
 from pipeline.evaluation.predict_pass import STAGES, Times, predict_pictures
+from pipeline.evaluation.writers import draw
 from pipeline.model_source import load_weights
 from pipeline.runs import DETECTIONS_SCHEMA
 
@@ -200,9 +201,9 @@ def test_few_pictures_wait_for_the_network(best: Path, data: Dataset, monkeypatc
     read, most = [0], [0]
     original = predict_pass.read_picture
 
-    def count(path: Path) -> Any:
+    def count(*about: Any) -> Any:
         read[0] += 1
-        return original(path)
+        return original(*about)
 
     monkeypatch.setattr(predict_pass, "read_picture", count)
     for done, _ in enumerate(predict_pictures(detector, pictures, Times()), start=1):
@@ -326,7 +327,7 @@ def test_a_folder_is_predicted_and_what_cannot_be_read_is_named(folder: Path, be
     problem = found.problem()
     assert problem is not None
     assert problem.startswith("2 of 5 pictures cannot be read, the others are predicted:")
-    assert "torn.png: not a picture that can be decoded" in problem
+    assert "torn.png: the file is cut off (its chunk 'IDAT' lacks " in problem
     assert "the file is empty" in problem
     # The same pictures as in the dataset, so the same detections.
     known = predict_dataset(best, data, SETTINGS).detections
@@ -384,3 +385,39 @@ def test_a_picture_of_another_size_than_the_data_says_is_no_silent_shift(best: P
     wrong = Dataset(data.names, data.images.with_columns(width=pl.lit(65, pl.UInt32)), data.boxes, data.root)
     with pytest.raises(DataError, match="64 x 64 pixels, but its header or the data says 65 x 64"):
         predict_dataset(best, wrong, SETTINGS)
+
+
+def test_deep_pictures_are_predicted_by_the_range_of_the_training(data: Dataset, best: Path, tmp_path: Path) -> None:
+    source, copies = tmp_path / "deep", tmp_path / "plain"
+    for folder in (source, copies):
+        folder.mkdir()
+    for path in data.images["path"].head(2):
+        picture = cv2.imread(str(data.picture_path(path)))
+        name = Path(path).name
+        cv2.imwrite(str(copies / name), picture)
+        cv2.imwrite(str(source / name), picture.astype(np.uint16) * 10 + 500)  # a camera's black level and steps
+    before = {path: path.read_bytes() for path in source.iterdir()}
+    found = predict_files([source], best, SETTINGS, value_range=(500, 3050))
+    assert found.value_range == (500, 3050)
+    same(found.detections, predict_files([copies], best, SETTINGS).detections)
+    (image,) = [p for p in draw(found, tmp_path / "drawn").iterdir() if p.stem == Path(data.images["path"][0]).stem]
+    assert 150 < cv2.imread(str(image)).max()
+    with pytest.raises(DataError, match=r"none of 2 pictures can be read(.|\n)*16 bits per channel.*tuneup predict"):
+        predict_files([source], best, SETTINGS)
+    cv2.imwrite(str(source / "eight.png"), picture)
+    mixed_depth = predict_files([source], best, SETTINGS)
+    assert mixed_depth.pictures["name"].to_list() == ["eight.png"]
+    assert len(mixed_depth.unreadable) == 2
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_deep_datasets_are_predicted_and_timed_by_their_range(data: Dataset, best: Path, tmp_path: Path) -> None:
+    for path in data.images["path"]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        picture = cv2.imread(str(data.picture_path(path))).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / path), picture * 10 + 500)
+    deep = replace(data, root=tmp_path, value_range=(500.0, 3050.0))
+    same(predict_dataset(best, deep, SETTINGS).detections, predict_dataset(best, data, SETTINGS).detections)
+    assert measure_latency(best, deep, SETTINGS, pictures=2).pictures == 2
+    with pytest.raises(DataError, match="16 bits per channel"):
+        predict_dataset(best, replace(deep, value_range=None), SETTINGS)

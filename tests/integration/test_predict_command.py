@@ -6,13 +6,16 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import pipeline
 from pipeline import cli
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import DataError, RunError, UsageError
 from pipeline.evaluation import chosen
 from pipeline.predict_verb import write_predictions
 from pipeline.records import read_json
@@ -101,3 +104,19 @@ def test_wrong_uses_are_explained(tiny_run: Run, tmp_path: Path) -> None:
     found = pipeline.predict(tiny_run, [Path(tiny_run.dataset().root) / "images" / "val"])
     with pytest.raises(UsageError, match="--format xml: one of json"):
         write_predictions(found, tmp_path / "out", ["xml"])
+
+
+def test_a_run_on_deep_pictures_predicts_new_ones_by_its_range(tiny_run: Run, pictures: Path, tmp_path: Path) -> None:
+    run = Run(Path(shutil.copytree(tiny_run.path, tmp_path / "deep")))
+    run.save_dataset(replace(run.dataset(), value_range=(500.0, 3050.0)))
+    assert Run(run.path).dataset().value_range == (500.0, 3050.0)
+    plain = pipeline.predict(run, [pictures], overrides=["eval.conf=0.01"])
+    for path in list(pictures.iterdir()):
+        cv2.imwrite(str(path), cv2.imread(str(path)).astype(np.uint16) * 10 + 500)
+    deep = pipeline.predict(run, [pictures], overrides=["eval.conf=0.01"])
+    assert deep.value_range == (500.0, 3050.0)
+    assert deep.detections.height == plain.detections.height
+    assert pipeline.predict(run, [pictures]).value_range == (500.0, 3050.0)
+    for subject in (tiny_run, run.weights("best")):  # trained on 8 bits; a bare checkpoint
+        with pytest.raises(DataError, match=r"16 bits per channel.*tuneup predict runs/NAME"):
+            pipeline.predict(subject, [pictures], overrides=["imgsz=64"])

@@ -134,11 +134,12 @@ def test_plain_values_from_python() -> None:
 def test_all_mistakes_at_once_with_their_places(write: Write) -> None:
     path = write(
         low="train:\n  epoch: 5\n",
-        top="base: low.yaml\n\ndata:\n  path: x\n  format: voc\ntrain:\n  lr0: fast\naugment: 5\nspeed: 3\n",
+        top="base: low.yaml\n\ndata:\n  path: x\n  format: voc2\ntrain:\n  lr0: fast\naugment: 5\nspeed: 3\n",
     )
     assert problems(path, "mosiac=1", "eval.conf=3", "nonsense") == [
         "low.yaml:2: train.epoch: unknown key; did you mean train.epochs?",
-        "top.yaml:5: data.format: should be 'auto', 'yolo' or 'coco', found 'voc'",
+        "top.yaml:5: data.format: should be 'auto', 'yolo', 'coco', 'voc', 'labelme', 'cvat' or 'label_studio', "
+        "found 'voc2'",
         "top.yaml:7: train.lr0: should be a number from 0 to 1, found 'fast'",
         "top.yaml:8: augment: should be a section of `key: value` lines, found 5",
         "top.yaml:9: speed: unknown key; did you mean train.seed?",
@@ -179,9 +180,9 @@ def test_all_mistakes_at_once_with_their_places(write: Write) -> None:
         ("clip=0", "monitor.clip: should be greater than 0, found 0"),
         ("name=a/b", "name: should be a plain folder name, without a path, found 'a/b'"),
         ("name='..'", "name: should be a plain folder name"),
-        ("group=board", "data.group: should be none, folder, or a regular expression with one group"),
-        ("group='(a)(b)'", "data.group: should be none, folder, or a regular expression with one group"),
-        ("group='(a'", "data.group: should be none, folder, or a regular expression with one group"),
+        ("group=board", "data.group: should be none, folder, duplicates, column:NAME, or a regular expression"),
+        ("group='(a)(b)'", "data.group: should be none, folder, duplicates, column:NAME, or a regular expression"),
+        ("group='(a'", "data.group: should be none, folder, duplicates, column:NAME, or a regular expression"),
         ("mosaic=", "mosaic: has no value"),
         ("=5", "'=5': should be key=value"),
         ("runs.x=1", "runs.x: unknown key; the top level has name, runs, data, model, train, augment, monitor"),

@@ -197,7 +197,7 @@ def test_what_is_no_picture_is_told_as_without_ultralytics(leashed: Answer) -> N
     assert leashed["no_pictures"].splitlines() == [
         "2 of 2 pictures cannot be read:",
         "  empty.jpg: the file is empty; remove it or save it again",
-        "  page.jpg: not a picture that can be read; remove it or save it again",
+        "  page.jpg: not a picture that can be read (starts like a web page); remove it or save it again",
     ]
 
 

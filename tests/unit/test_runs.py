@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from helpers import ROOT, box, dataset_of, files_below
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.raw import rejected_rows
 from pipeline.errors import RunError
 from pipeline.findings import Finding
 from pipeline.runs import DETECTIONS_SCHEMA, EPOCHS, EVENTS, STEPS, Run, list_runs, write_atomic
@@ -335,8 +337,34 @@ def test_the_dataset_comes_back_whole(tmp_path: Path) -> None:
     assert again.images.equals(dataset.images)
     assert again.boxes.equals(dataset.boxes)
     assert (again.names, again.root) == (dataset.names, tmp_path)
-    assert again.fingerprint() == run.data_record["fingerprint"] == dataset.fingerprint()
+    assert again.fingerprint() == dataset.fingerprint()
+    assert again.value_range is None
     assert run.data_record["counts"] == dataset.counts()
+
+
+def test_the_fingerprint_knows_the_content_of_the_pictures(tmp_path: Path) -> None:
+    dataset = dataset_of([box(1, 0, 1, 2, 30, 40)], root=tmp_path)
+    for content in (b"one" * 100_000, b"one" * 50_000 + b"two" * 50_000):  # same size, same first bytes
+        (tmp_path / "1.png").write_bytes(content)
+        (tmp_path / "2.png").write_bytes(b"other")
+        Run(tmp_path / content[-3:].decode()).save_dataset(dataset)
+    first, second = (Run(tmp_path / name).data_record["fingerprint"] for name in ("one", "two"))
+    assert first != second
+    Run(tmp_path / "again").save_dataset(dataset)
+    assert Run(tmp_path / "again").data_record["fingerprint"] == second
+
+
+def test_a_value_range_and_the_intake_come_back(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    assert (run.ledger(), run.audit) == (None, {})
+    run.save_dataset(replace(dataset_of([], root=tmp_path), value_range=(12.0, 4095.5)))
+    assert run.dataset().value_range == (12.0, 4095.5)
+    ledger = rejected_rows([("labels.not_parsed", "a.txt:1", "dropped", "what")])
+    run.save_intake(ledger, {"rows": {"read": 1}})
+    kept = run.ledger()
+    assert kept is not None
+    assert kept.equals(ledger)
+    assert run.audit == {"rows": {"read": 1}}
 
 
 @pytest.mark.parametrize("spoil", ["dataset/images.parquet", "dataset/boxes.parquet", "data.json"])

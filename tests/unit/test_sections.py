@@ -51,7 +51,10 @@ def test_every_key_is_explained() -> None:
         "defined_by": f"ultralytics {ultralytics_version()}",
     }
     assert (rows["data.path"].type, rows["data.path"].default) == ("path | null", "null")
-    assert (rows["data.format"].type, rows["data.format"].defined_by) == ("auto | yolo | coco", "tuneup")
+    assert (rows["data.format"].type, rows["data.format"].defined_by) == (
+        "auto | yolo | coco | voc | labelme | cvat | label_studio",
+        "tuneup",
+    )
     assert rows["train.cache"].type == "false | true | ram"
 
 

@@ -5,76 +5,86 @@ Format: https://cocodataset.org/#format-data
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from ...errors import DataError
+from ...findings import Finding
+from ...sections import DataConfig
 from ..images import listed
-from ..raw import RAW_BOXES_SCHEMA, RAW_IMAGES_SCHEMA, RawDataset
+from ..raw import RAW_IMAGES_SCHEMA, ROWS_NAMED, RawDataset, raw_boxes, rejected_rows
+from .coco_classes import Classes, join_classes
+from .coco_json import looks_like_coco, parse_document, read_text
+from .coco_pictures import FilePictures, file_pictures, findings_of
+from .coco_rows import AnnotationColumns, shown
 
 _SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 _SPLIT_WORDS |= {"test": "test", "testing": "test"}
 
 
+@dataclass
+class _File:
+    """One COCO file: its pictures' records, its categories, and its annotations as columns."""
+
+    path: Path
+    source: str  # relative to the root
+    split: str
+    images: list[Any]
+    categories: list[Any]
+    annotations: AnnotationColumns
+    encoding: str | None
+
+
 def find_coco_files(path: Path) -> list[Path]:
     """Return the COCO files of a folder (in it, in `annotations/`, or `_annotations.coco.json` one below)."""
     if path.is_file():
-        return [path] if path.suffix.lower() == ".json" and _looks_like_coco(path) else []
+        return [path] if path.suffix.lower() == ".json" and looks_like_coco(path) else []
     places = [*path.glob("*.json"), *path.glob("annotations/*.json"), *path.glob("*/_annotations.coco.json")]
-    found = sorted(place for place in places if _looks_like_coco(place))
+    found = sorted(place for place in places if looks_like_coco(place))
     instances = [place for place in found if place.name.startswith("instances_")]
     return instances or found  # COCO's own folder has captions and keypoints of the same pictures beside them
 
 
-def _looks_like_coco(path: Path) -> bool:
-    """Whether the keys of a COCO file stand in it; a look at the text, so that a broken file is found as well."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return '"images"' in text and '"annotations"' in text
-
-
-def read_coco(path: Path) -> RawDataset:
+def read_coco(path: Path, settings: DataConfig) -> RawDataset:
     """Read the COCO files of a folder, or one file; the split is read off the file's or folder's name.
 
+    Args:
+        path: a folder or a JSON file.
+        settings: not asked; COCO files say all that is needed.
+
     Raises:
-        DataError: a file is not JSON or not COCO, a picture is missing or lies outside of the dataset's folder.
+        DataError: a file is not JSON or not COCO, its classes are not known, a picture's name leads out of the
+            dataset's folder, or none of the pictures is there.
     """
     path = Path(os.path.abspath(path))
     files = find_coco_files(path)
     if not files:
         raise DataError(f"{path}: no COCO file found (JSON with images, annotations and categories)")
     root = path if path.is_dir() else _above(path)
-    documents = {file: _load(file) for file in files}
-    names, class_ids = _classes(documents)
-    images: list[dict[str, Any]] = []
-    boxes: list[dict[str, Any]] = []
-    refused: list[str] = []
-    for file, document in documents.items():
-        found = _images(file, document, root, _split_of(file))
-        images.extend(found.values())
-        paths = {image_id: image["path"] for image_id, image in found.items()}
-        for number, annotation in enumerate(document["annotations"]):
-            row = _box(annotation, paths, class_ids)
-            known = annotation.get("id", number) if isinstance(annotation, dict) else number
-            source = f"{file.relative_to(root).as_posix()}:annotation {known}"
-            if isinstance(row, str):
-                refused.append(f"{source}: {row}")
-            else:
-                boxes.append({**row, "source": source})
+    documents = [_load(file, root) for file in files]
+    used = {key for document in documents for key in document.annotations.category_ids}
+    first = next((document for document in documents if document.split == "train"), documents[0])
+    classes = join_classes({document.path: document.categories for document in documents}, used, first.path)
+    pictures = [file_pictures(document.path, document.images, root, document.split) for document in documents]
+    if not any(one.paths for one in pictures):
+        raise DataError(listed("no pictures are named", [f"{one.file}: {one.malformed_text()}" for one in pictures]))
+    if not any(one.present for one in pictures):
+        raise DataError(listed("none of the pictures is there", [one.absent_text() for one in pictures if one.paths]))
+    rows = [_rows(document, found, classes) for document, found in zip(documents, pictures, strict=True)]
     return RawDataset(
-        names,
-        pl.DataFrame(images, RAW_IMAGES_SCHEMA),
-        pl.DataFrame(boxes, RAW_BOXES_SCHEMA),
+        classes.names,
+        pl.concat([_image_table(found, document.split) for document, found in zip(documents, pictures, strict=True)]),
+        pl.concat([part.boxes for part in rows]),
         root,
-        refused=tuple(refused),
+        rejected=rejected_rows([row for part in rows for row in part.rejected]),
+        findings=(*_encodings(documents), *classes.findings, *findings_of(pictures), *_unknown_classes(rows, classes)),
     )
 
 
@@ -83,15 +93,20 @@ def _above(file: Path) -> Path:
     return file.parent.parent if file.parent.name == "annotations" else file.parent
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Path, root: Path) -> _File:
     try:
-        document = json.loads(file.read_bytes())
+        text, encoding = read_text(file)
+        document = parse_document(text, "annotations", AnnotationColumns)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: not a JSON file that can be read ({error}); export it again") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(document, dict) or not isinstance(document.get(key), list):
+    kinds = {"images": list, "annotations": AnnotationColumns, "categories": list}
+    for key, kind in kinds.items():
+        if not isinstance(document, dict) or not isinstance(document.get(key), kind):
             raise DataError(f"{file}: no COCO file, the list '{key}' is missing; export it again as COCO detection")
-    return dict(document)
+    source = shown(file.relative_to(root).as_posix())
+    return _File(
+        file, source, _split_of(file), document["images"], document["categories"], document["annotations"], encoding
+    )
 
 
 def _split_of(file: Path) -> str:
@@ -100,90 +115,82 @@ def _split_of(file: Path) -> str:
     return next((_SPLIT_WORDS[word] for word in re.findall("[a-z]+", name.lower()) if word in _SPLIT_WORDS), "train")
 
 
-def _classes(documents: Mapping[Path, dict[str, Any]]) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """Return the class names ordered by category id, and the class index of each id."""
-    categories: dict[Any, str] = {}
-    for file, document in documents.items():
-        for category in document["categories"]:
-            if not isinstance(category, dict) or not isinstance(category.get("id"), int) or not category.get("name"):
-                raise DataError(f"{file}: a category needs an integer 'id' and a 'name', found {category!r}")
-            name = str(category["name"])
-            if categories.setdefault(category["id"], name) != name:
-                other = categories[category["id"]]
-                raise DataError(f"{file}: category {category['id']} is '{name}' here and '{other}' in another split")
-    names = tuple(categories[key] for key in sorted(categories))
-    if not names:
-        raise DataError(f"{next(iter(documents))}: the list of categories is empty; the classes are not known")
-    if len(set(names)) < len(names):
-        raise DataError(f"{next(iter(documents))}: two categories have the same name: {', '.join(names)}")
-    return names, {key: index for index, key in enumerate(sorted(categories))}
+def _image_table(found: FilePictures, split: str) -> pl.DataFrame:
+    columns = {"path": found.paths, "split": [split] * len(found.paths), "width": found.widths, "height": found.heights}
+    return pl.DataFrame(columns, RAW_IMAGES_SCHEMA)
 
 
-def _images(file: Path, document: dict[str, Any], root: Path, split: str | None) -> dict[Any, dict[str, Any]]:
-    names = {}
-    for record in document["images"]:
-        name = record.get("file_name") if isinstance(record, dict) else None
-        if not isinstance(name, str) or not isinstance(record.get("id"), int | float | str):
-            raise DataError(f"{file}: a picture needs 'id' and 'file_name', found {record!r}")
-        name = name.replace("\\", "/")
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DataError(f"{file}: the picture '{name}' lies outside of the dataset's folder; use relative names")
-        if record["id"] in names:
-            raise DataError(f"{file}: two pictures have the id {record['id']!r}")
-        names[record["id"]] = (name, _side(record.get("width")), _side(record.get("height")))
-    base = _picture_folder(file, root, split, [name for name, _, _ in names.values()])
-    return {
-        image_id: {
-            "path": (base / name).relative_to(root).as_posix(),
-            "split": split or "train",
-            "width": w,
-            "height": h,
-        }
-        for image_id, (name, w, h) in names.items()
+@dataclass(frozen=True)
+class _Rows:
+    """Raw boxes of one file, rows for `rejected_rows`, and (category id, source) of those without a class."""
+
+    boxes: pl.DataFrame
+    rejected: list[tuple[str, str, str, str]]
+    unknown: list[tuple[str, str]]
+
+
+def _rows(document: _File, pictures: FilePictures, classes: Classes) -> _Rows:
+    """Look up the pictures and classes of one file's annotations."""
+    annotations = document.annotations
+    prefix = f"{document.source}:annotation "
+    rejected = [("labels.not_parsed", prefix + label, "dropped", text) for label, text in annotations.rejected]
+    table = annotations.table().with_columns(source=pl.lit(prefix) + pl.col("label"))
+    table, strangers = _looked_up(table, "image", annotations.image_ids, pictures.index)
+    for key, source in strangers:
+        rejected.append(("labels.not_parsed", source, "dropped", f"image_id {key} is no picture of this file"))
+    table, unknown = _looked_up(table, "category", annotations.category_ids, classes.index[document.path])
+    for key, source in unknown:
+        text = f"category_id {key} is no category of this file"
+        rejected.append(("labels.class_out_of_range", source, "refused", text))
+    columns = {
+        "path": pl.Series(pictures.paths, dtype=pl.String).gather(table["image"]),
+        "class_id": table["category"],
+        **{key: table[key] for key in ("x1", "y1", "x2", "y2", "crowd", "difficult", "source", "notes", "text")},
     }
+    return _Rows(raw_boxes(columns), rejected, unknown)
 
 
-def _side(stated: Any) -> int | None:
-    """Return a width or height as the file states it; nonsense counts as not stated, as the picture itself is asked."""
-    return int(stated) if isinstance(stated, int | float) and 0 < stated < 2**32 else None
+def _looked_up(
+    table: pl.DataFrame, column: str, codes: Mapping[Any, int], index: Mapping[Any, int]
+) -> tuple[pl.DataFrame, list[tuple[str, str]]]:
+    """Put what an index says of each id in the column of its code; return (id, source) of rows that it does not know.
+
+    Args:
+        table: has the columns `column` and `source`.
+        column: codes of the ids.
+        codes: code of each id.
+        index: what to put there, by id.
+    """
+    place = np.array([index.get(key, -1) for key in codes], np.int32)
+    found = table.with_columns(pl.Series(place).gather(table[column]).alias("place"))
+    strange = found.filter(pl.col("place") < 0)
+    keys = list(codes)
+    strangers = [(shown(keys[code]), source) for code, source in strange.select(column, "source").iter_rows()]
+    known = found.filter(pl.col("place") >= 0) if strangers else found
+    return known.with_columns(pl.col("place").alias(column)), strangers
 
 
-def _picture_folder(file: Path, root: Path, split: str | None, names: list[str]) -> Path:
-    """Return the folder that holds all the pictures, out of the places where tools put them."""
-    here = file.parent
-    stem = file.stem.removeprefix("instances_")
-    places = [here, here / "images", here / stem, here / "images" / stem, root, root / "images", root / stem]
-    places += [root / "images" / stem, *([root / split, root / "images" / split] if split else [])]
-    places = [place for place in dict.fromkeys(places) if place.is_relative_to(root)]
-    missing = {place: sum(not (place / name).is_file() for name in names) for place in places if place.is_dir()}
-    best = min(missing, key=lambda place: missing[place])
-    if missing[best] == 0:
-        return best
-    absent = [str(best / name) for name in names if not (best / name).is_file()]
-    tried = ", ".join(str(place) for place in missing)
-    raise DataError(listed(f"{file}: {len(absent)} of {len(names)} pictures are missing (looked in {tried})", absent))
+def _unknown_classes(rows: Sequence[_Rows], classes: Classes) -> list[Finding]:
+    unknown = [one for part in rows for one in part.unknown]
+    if not unknown:
+        return []
+    counts: dict[str, int] = {}
+    for key, _ in unknown:
+        counts[key] = counts.get(key, 0) + 1
+    files = sum(bool(part.unknown) for part in rows)
+    named = ", ".join(f"category {key} in {count}" for key, count in list(counts.items())[:ROWS_NAMED])
+    message = f"{named} annotations of {files} files, which have no such category in their list"
+    sources = [source for _, source in unknown[:ROWS_NAMED]]
+    evidence = {"count": len(unknown), "rows": sources, "classes": list(counts)[:ROWS_NAMED]}
+    advice = f"add it to the list `categories` ({', '.join(classes.names[:ROWS_NAMED])}), or remove these annotations"
+    return [Finding("labels.class_out_of_range", "error", message, evidence, advice)]
 
 
-def _box(annotation: Any, paths: Mapping[Any, str], class_ids: Mapping[Any, int]) -> dict[str, Any] | str:
-    """Return one raw row, or what is wrong with the annotation."""
-    if not isinstance(annotation, dict):
-        return "not an object"
-    image_id, category_id, bbox = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-    if not isinstance(image_id, int | float | str) or image_id not in paths:
-        return f"image_id {image_id!r} is no picture of this file"
-    if not isinstance(category_id, int | float | str) or category_id not in class_ids:
-        return f"category_id {category_id!r} is no category of this file"
-    numbers = isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, int | float) for v in bbox)
-    if not numbers or bbox is None or any(abs(value) > 1e15 for value in bbox if isinstance(value, int)):
-        return f"bbox is {str(bbox)[:100]}, expected [x, y, width, height]"
-    x, y, width, height = (float(value) for value in bbox)
-    return {
-        "path": paths[image_id],
-        "class_id": float(class_ids[category_id]),
-        "x1": x,
-        "y1": y,
-        "x2": x + width,
-        "y2": y + height,
-        "crowd": bool(annotation.get("iscrowd", 0)),
-        "difficult": False,
-    }
+def _encodings(documents: Sequence[_File]) -> list[Finding]:
+    odd = [document for document in documents if document.encoding]
+    if not odd:
+        return []
+    kinds = sorted({str(document.encoding) for document in odd})
+    message = f"{len(odd)} JSON files are not UTF-8 and were read as {' and '.join(kinds)}"
+    evidence = {"count": len(odd), "files": [document.source for document in odd[:ROWS_NAMED]]}
+    return [Finding("labels.encoding", "info", message, evidence, "look whether class names have their accents")]

@@ -1,4 +1,4 @@
-"""COCO in: ids, splits and folders as tools really write them, and files that are broken or mean harm."""
+"""COCO in: ids, classes, splits, folders and encodings as tools really write them."""
 
 from __future__ import annotations
 
@@ -11,45 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coco_documents import PIT
+from coco_documents import document as _document
+from coco_documents import finding as _finding
+from coco_documents import note as _note
+from coco_documents import raw as _raw
+from coco_documents import refused as _refused
+from coco_documents import write as _write
 from helpers import ROOT, corners, draw
 from pycocotools.coco import COCO
 
 from pipeline.data.formats.coco import find_coco_files
 from pipeline.data.intake import Intake, read_dataset
-from pipeline.errors import DataError
+from pipeline.data.raw import RawDataset
 
 DEEPPCB = Path(os.environ.get("TUNEUP_SHARED", ROOT.parent / "shared")) / "data" / "deeppcb"
-PIT = {"id": 1, "name": "pit"}
-
-
-def _document(
-    images: list[Any] | None = None, annotations: list[Any] | None = None, categories: list[Any] | None = None
-) -> dict[str, Any]:
-    """Return a document of one picture a.png (id 1) and the category pit (id 1), unless told otherwise."""
-    return {
-        "images": [{"id": 1, "file_name": "a.png"}] if images is None else images,
-        "annotations": annotations or [],
-        "categories": [PIT] if categories is None else categories,
-    }
-
-
-def _write(file: Path, document: dict[str, Any], *, pictures: bool = True) -> Path:
-    """Write a document and beside it the pictures (40 x 30 px) that it names; returns its folder."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(document), "utf-8")
-    for image in document["images"] if pictures else []:
-        draw(file.parent / image["file_name"])
-    return file.parent
-
-
-def _note(id: int, bbox: Any, image_id: Any = 1, category_id: Any = 1, **more: Any) -> dict[str, Any]:
-    return {"id": id, "image_id": image_id, "category_id": category_id, "bbox": bbox, **more}
-
-
-def _refused(folder: Path) -> str:
-    with pytest.raises(DataError) as caught:
-        read_dataset(folder)
-    return str(caught.value)
 
 
 # ---- ids and classes ------------------------------------------------------------------------------------------------
@@ -170,22 +146,65 @@ def test_a_single_file_is_one_split_named_by_its_words(tmp_path: Path, name: str
 def test_other_json_files_are_left_alone(tmp_path: Path) -> None:
     _write(tmp_path / "train.json", _document())
     (tmp_path / "settings.json").write_text('{"images": "where"}')
+    (tmp_path / "counts.json").write_text('{"images": 12, "annotations": 40}')
     (tmp_path / "folder.json").mkdir()
-    (tmp_path / "latin.json").write_bytes('{"images": [], "annotations": "ü"}'.encode("latin-1"))
+    (tmp_path / "latin.json").write_bytes('{"images": [], "notes": "ü"}'.encode("latin-1"))
+    (tmp_path / "labelme.json").write_text('{"shapes": [], "text": "\\"images\\" \\"annotations\\""}')
     assert find_coco_files(tmp_path) == [tmp_path / "train.json"]
-    assert read_dataset(tmp_path).dataset.images.height == 1
+    assert _raw(tmp_path).images.height == 1
 
 
-def test_missing_pictures_are_listed_by_their_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_missing_pictures_are_counted_by_the_intake(tmp_path: Path) -> None:
     images = [{"id": n, "file_name": f"{n}.png"} for n in range(13)]
-    _write(tmp_path / "set" / "train.json", _document(images), pictures=False)
-    draw(tmp_path / "set" / "images" / "0.png")
+    notes = [_note(n, [1, 1, 5, 5], image_id=n) for n in range(13)]
+    _write(tmp_path / "set" / "train.json", _document(images, notes), pictures=False)
+    for number in range(1, 13):
+        draw(tmp_path / "set" / "images" / f"{number}.png")
+    intake = read_dataset(tmp_path / "set")
+    assert intake.counts() == {"read": 13, "kept": 12, "repaired": 0, "dropped": 1, "refused": 0}
+    missing = [finding for finding in intake.findings if finding.id == "images.missing"]
+    assert [finding.evidence["pictures"] for finding in missing] == [["images/0.png"]]
+
+
+def test_when_no_picture_is_there_all_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "set" / "train.json", _document(), pictures=False)
+    for folder in ("images", "images/train", "elsewhere"):
+        (tmp_path / "set" / folder).mkdir()
     monkeypatch.chdir(tmp_path)
     message = _refused(Path("set"))
-    assert "12 of 13 pictures are missing" in message
-    assert str(tmp_path / "set" / "images" / "1.png") in message
-    assert str(tmp_path / "set" / "images" / "0.png") not in message
-    assert message.endswith("... and 2 more")
+    assert message.startswith("none of the pictures is there")
+    for folder in ("set", "set/images", "set/images/train"):
+        assert str(tmp_path / folder) in message
+    assert "elsewhere" not in message
+
+
+def test_a_split_without_any_of_its_pictures_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path / "train.json", _document())
+    _write(tmp_path / "val.json", _document([{"id": 1, "file_name": "b.png"}]), pictures=False)
+    finding = _finding(_raw(tmp_path), "images.missing")
+    assert finding.severity == "error"
+    assert f"{tmp_path / 'val.json'}: 1 pictures, such as b.png; looked in {tmp_path}" in finding.message
+
+
+def test_each_folder_is_looked_at_once_not_each_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [{"id": n, "file_name": f"board{n % 2}/{n}.png"} for n in range(40)]
+    _write(tmp_path / "train.json", _document(images), pictures=False)
+    for image in images:
+        draw(tmp_path / "images" / image["file_name"])
+    looked: list[Path] = []
+    scandir = os.scandir
+
+    def counting(folder: Path) -> Any:
+        looked.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    monkeypatch.setattr(
+        Path, "is_file", lambda path: pytest.fail(f"looked at {path}") if "board" in str(path) else False
+    )
+    assert _raw(tmp_path).images.height == 40
+    boards = sorted(folder for folder in looked if "board" in str(folder))
+    assert boards == sorted(tmp_path / f"{place}board{n}" for place in ("", "images/") for n in (0, 1))
 
 
 def test_files_that_disagree_on_a_category_are_refused(tmp_path: Path) -> None:
@@ -206,136 +225,88 @@ def test_files_with_other_categories_are_joined(tmp_path: Path) -> None:
     assert dataset.split("train").boxes["class_id"].to_list() == [0]
 
 
+def _two_splits(tmp_path: Path, one: dict[int, str], other: dict[int, str]) -> Path:
+    """Write train.json and val.json with these categories and, in each, one box of every category."""
+    for split, known in (("train", one), ("val", other)):
+        categories = [{"id": key, "name": name} for key, name in known.items()]
+        notes = [_note(n, [n, 1, 5, 5], category_id=key) for n, key in enumerate(known)]
+        _write(tmp_path / f"{split}.json", _document([{"id": 1, "file_name": f"{split}.png"}], notes, categories))
+    return tmp_path
+
+
+def test_files_with_other_ids_for_the_same_names_are_joined_by_name(tmp_path: Path) -> None:
+    raw = _raw(_two_splits(tmp_path, {1: "pit", 2: "scratch"}, {1: "scratch", 7: "pit"}))
+    assert raw.names == ("pit", "scratch")
+    assert raw.boxes.select("path", "class_id").rows() == [
+        *(("train.png", 0.0), ("train.png", 1.0)),
+        *(("val.png", 1.0), ("val.png", 0.0)),
+    ]
+    assert _finding(raw, "names.joined").evidence["names"] == ["pit", "scratch"]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({1: "scratch"}, "category 1 is 'scratch' here and 'pit' in another split"),
+        ({3: "scratch"}, "the files give one name two category ids: pit, scratch, scratch"),
+    ],
+)
+def test_files_that_contradict_each_other_are_refused(tmp_path: Path, other: dict[int, str], words: str) -> None:
+    assert words in _refused(_two_splits(tmp_path, {1: "pit", 2: "scratch"}, other))
+
+
 def test_the_same_class_under_two_ids_is_refused(tmp_path: Path) -> None:
-    _write(tmp_path / "train.json", _document(None, [], [PIT, {"id": 2, "name": "pit"}]))
+    _write(tmp_path / "train.json", _document(None, [], [PIT, {"id": 2, "name": "pit "}]))
     assert "two categories have the same name: pit, pit" in _refused(tmp_path)
 
 
-# ---- broken and hostile files ---------------------------------------------------------------------------------------
+def test_one_id_for_two_names_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path / "train.json", _document(None, [], [PIT, {"id": 1, "name": "dent"}]))
+    assert "category 1 is 'pit' and 'dent'" in _refused(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "..\\secret.png", "{absolute}"])
-def test_a_picture_outside_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
-    secret = draw(tmp_path / "secret.png")
-    images = [{"id": 1, "file_name": name.format(absolute=secret)}]
-    _write(tmp_path / "set" / "train.json", _document(images), pictures=False)
-    (tmp_path / "set" / "sub").mkdir()
-    assert "lies outside of the dataset's folder; use relative names" in _refused(tmp_path / "set")
+def _roboflow(tmp_path: Path, used: int, **root: Any) -> RawDataset:
+    """Read a set with Roboflow's category 0 above `pit` and `scratch`, and one box of a category."""
+    categories = [
+        {"id": 0, "name": "defects", "supercategory": "none", **root},
+        {"id": 1, "name": "defects" if used == 9 else "pit", "supercategory": "defects"},
+        {"id": 2, "name": "scratch", "supercategory": "defects"},
+    ]
+    note = _note(1, [1, 1, 5, 5], category_id=min(used, 2))
+    return _raw(_write(tmp_path / "train.json", _document(None, [note], categories)))
 
 
-@pytest.mark.parametrize(
-    ("bbox", "shown"),
-    [
-        (None, "bbox is None"),
-        ([1, 2, 3], r"bbox is [1, 2, 3]"),
-        ([1, 2, 3, 4, 5], "bbox is [1, 2, 3, 4, 5]"),
-        (["1", "2", "3", "4"], "bbox is ['1', '2', '3', '4']"),
-        ([1, 2, 3, None], "bbox is [1, 2, 3, None]"),
-        ({"x": 1}, "bbox is {'x': 1}"),
-        ("1 2 3 4", "bbox is 1 2 3 4"),
-        ([10**400, 1, 1, 1], "bbox is [1000000"),
-    ],
-)
-def test_a_malformed_bbox_is_refused_with_the_annotations_id(tmp_path: Path, bbox: Any, shown: str) -> None:
-    _write(tmp_path / "train.json", _document(None, [_note(1, [1, 1, 5, 5]), _note(812, bbox)]))
-    message = _refused(tmp_path)
-    assert message.startswith("1 label rows cannot be used")
-    assert f"train.json:annotation 812: {shown}" in message
-    assert "expected [x, y, width, height]" in message
+def test_the_unused_category_above_all_others_is_no_class(tmp_path: Path) -> None:
+    raw = _roboflow(tmp_path, 2)
+    assert raw.names == ("pit", "scratch")
+    assert raw.boxes["class_id"].to_list() == [1.0]
+    assert _finding(raw, "names.unused_root").severity == "info"
+    assert _roboflow(tmp_path, 9).names == ("defects", "scratch")  # the project has the name of its class
 
 
-@pytest.mark.parametrize(
-    ("note", "words"),
-    [
-        (_note(9, [1, 1, 5, 5], image_id=2), "annotation 9: image_id 2 is no picture of this file"),
-        (_note(9, [1, 1, 5, 5], image_id=None), "annotation 9: image_id None is no picture of this file"),
-        (_note(9, [1, 1, 5, 5], image_id=[1]), "annotation 9: image_id [1] is no picture of this file"),
-        (_note(9, [1, 1, 5, 5], category_id=0), "annotation 9: category_id 0 is no category of this file"),
-        (_note(9, [1, 1, 5, 5], category_id={}), "annotation 9: category_id {} is no category of this file"),
-        ({"image_id": 1, "category_id": 1}, "annotation 1: bbox is None"),  # by its place where it has no id
-        ("text", "annotation 1: not an object"),
-    ],
-)
-def test_an_annotation_of_nothing_known_is_refused(tmp_path: Path, note: Any, words: str) -> None:
-    _write(tmp_path / "train.json", _document(None, [_note(7, [1, 1, 5, 5]), note]))
-    assert words in _refused(tmp_path)
+def test_a_category_0_that_boxes_have_or_that_stands_beside_the_others_is_a_class(tmp_path: Path) -> None:
+    assert _roboflow(tmp_path, 0).names == ("defects", "pit", "scratch")
+    assert _roboflow(tmp_path, 2, name="other").names == ("other", "pit", "scratch")
 
 
-@pytest.mark.parametrize(
-    ("images", "words"),
-    [
-        (["a.png"], "a picture needs 'id' and 'file_name', found 'a.png'"),
-        ([{"id": 1}], "a picture needs 'id' and 'file_name'"),
-        ([{"file_name": "a.png"}], "a picture needs 'id' and 'file_name'"),
-        ([{"id": [1], "file_name": "a.png"}], "a picture needs 'id' and 'file_name'"),
-        ([{"id": 1, "file_name": 5}], "a picture needs 'id' and 'file_name'"),
-        ([{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], "two pictures have the id 1"),
-        ([{"id": 1, "file_name": ""}], "1 of 1 pictures are missing"),
-        ([{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.png"}], "listed more than once"),
-    ],
-)
-def test_a_malformed_picture_is_refused(tmp_path: Path, images: list[Any], words: str) -> None:
-    draw(tmp_path / "a.png")
-    _write(tmp_path / "train.json", _document(images), pictures=False)
-    assert words in _refused(tmp_path)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_other_encodings_are_read_and_told(tmp_path: Path, encoding: str) -> None:
+    document = _document(None, [_note(1, [1, 1, 5, 5])], [{"id": 1, "name": "Grübchen"}])
+    _write(tmp_path / "train.json", document)
+    (tmp_path / "train.json").write_bytes(json.dumps(document, ensure_ascii=False).encode(encoding))
+    raw = _raw(tmp_path)
+    assert raw.names == ("Grübchen",)
+    assert raw.boxes.height == 1
+    told = [finding for finding in raw.findings if finding.id == "labels.encoding"]
+    assert [finding.evidence["files"] for finding in told] == ([] if encoding == "utf-8-sig" else [["train.json"]])
 
 
-@pytest.mark.parametrize(
-    ("categories", "words"),
-    [
-        ([], "list of categories is empty"),
-        (["pit"], "a category needs an integer 'id' and a 'name', found 'pit'"),
-        ([{"id": "1", "name": "pit"}], "a category needs an integer 'id'"),
-        ([{"id": 1}], "a category needs an integer 'id' and a 'name'"),
-        ([{"id": 1, "name": ""}], "a category needs an integer 'id' and a 'name'"),
-    ],
-)
-def test_a_malformed_category_is_refused(tmp_path: Path, categories: list[Any], words: str) -> None:
-    _write(tmp_path / "train.json", _document(None, [], categories))
-    assert words in _refused(tmp_path)
-
-
-@pytest.mark.parametrize("width", ["40", -40, 0, 39.5, None, 10**30, [40]])
-def test_a_strange_stated_size_gives_way_to_the_true_one(tmp_path: Path, width: Any) -> None:
-    images = [{"id": 1, "file_name": "a.png", "width": width, "height": 30}]
-    intake = read_dataset(_write(tmp_path / "train.json", _document(images)))
-    assert intake.dataset.images.select("width", "height").row(0) == (40, 30)
-    assert [finding.id for finding in intake.findings] == (["images.size_differs"] if width == 39.5 else [])
-
-
-@pytest.mark.parametrize("share", [0.5, 0.99])
-def test_a_cut_off_file_is_called_unreadable(tmp_path: Path, share: float) -> None:
-    folder = _write(tmp_path / "train.json", _document([{"id": n, "file_name": f"{n}.png"} for n in range(3)]))
-    document = {
-        "categories": [PIT],
-        "annotations": [],
-        "images": json.loads((folder / "train.json").read_text())["images"],
-    }
-    text = json.dumps(document)
-    (folder / "train.json").write_text(text[: int(len(text) * share)])
-    assert "train.json: not a JSON file that can be read" in _refused(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"images": [], "annotations": []}', "the list 'categories' is missing"),
-        ('{"images": {}, "annotations": [], "categories": []}', "the list 'images' is missing"),
-        ('["images", "annotations"]', "the list 'images' is missing"),
-        ('{"images": 1, "annotations": ' + "[" * 200_000, "not a JSON file that can be read"),
-    ],
-)
-def test_what_only_looks_like_coco_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "train.json").write_text(text)
-    assert words in _refused(tmp_path)
-    assert words in _refused(tmp_path / "train.json")
-
-
-def test_a_json_file_of_another_kind_is_no_dataset(tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text('{"shapes": []}')
-    for place in (tmp_path, tmp_path / "other.json"):
-        with pytest.raises(DataError, match="no COCO file found"):
-            read_dataset(place, format="coco")
+@pytest.mark.parametrize("before", [0, 4060, 4096, 4090, (1 << 20) + 4090])
+def test_a_file_is_known_by_its_lists_wherever_they_stand(tmp_path: Path, before: int) -> None:
+    for encoding in ("utf-8", "utf-16"):
+        text = json.dumps({"info": "x" * before, "annotations": [], "y": "", "images": [], "categories": []})
+        (tmp_path / "train.json").write_bytes(text.encode(encoding))
+        assert find_coco_files(tmp_path) == [tmp_path / "train.json"]
 
 
 # ---- against pycocotools --------------------------------------------------------------------------------------------

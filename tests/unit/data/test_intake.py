@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 import pipeline
 from pipeline.data.images import read_picture
-from pipeline.data.intake import LEDGER_SCHEMA, ROUNDING, read_dataset, take_in
-from pipeline.data.raw import RAW_BOXES_SCHEMA, RAW_IMAGES_SCHEMA, RawDataset
-from pipeline.errors import DataError
+from pipeline.data.intake import read_dataset, survey, take_in
+from pipeline.data.raw import LEDGER_SCHEMA, RAW_IMAGES_SCHEMA, RawDataset, raw_boxes, rejected_rows
+from pipeline.data.repair import ROUNDING
+from pipeline.errors import ConfigError, DataError
+from pipeline.sections import DataConfig
 
 SIZES = {"a.png": (40, 30), "b.png": (17, 200)}
 
@@ -33,7 +35,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _raw(root: Path, rows: list[dict[str, Any]], **more: Any) -> RawDataset:
     images = [{"path": name, "split": "train"} for name in SIZES]
     return RawDataset(
-        ("pit", "scratch"), pl.DataFrame(images, RAW_IMAGES_SCHEMA), pl.DataFrame(rows, RAW_BOXES_SCHEMA), root, **more
+        ("pit", "scratch"), pl.DataFrame(images, RAW_IMAGES_SCHEMA), raw_boxes(rows), root, **more
     )
 
 
@@ -176,38 +178,42 @@ def test_an_unknown_class_is_refused_with_its_line_and_the_known_range(
     with pytest.raises(DataError) as caught:
         read_dataset(folder)
     message = str(caught.value)
-    assert message.startswith("1 label rows cannot be used")
-    assert f"labels/train/a.txt:2: class {shown}" in message
+    assert f"class {shown}" in message
+    assert "in 1 row of 1 file" in message
+    assert "labels/train/a.txt:2" in message
     assert "names has 2 (0 to 1)" in message
+    surveyed = survey(DataConfig(path=folder))
+    assert surveyed.counts() == {"read": 2, "kept": 1, "repaired": 0, "dropped": 0, "refused": 1}
+    assert [f.severity for f in surveyed.findings] == ["error"]
 
 
-def test_the_known_range_of_a_single_class(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.txt:1: class 1, but names has 1 \(0\)"):
+def test_the_known_range_of_a_single_class_and_the_hint_at_counting_from_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"class 1 in 1 row of 1 file, but names has 1 \(0\)") as caught:
         read_dataset(yolo_set(tmp_path, {"train/a.png": "1 .5 .5 .2 .2\n"}, "names: [pit]\n"))
+    assert "data.first_class=1" in str(caught.value)
+    assert read_dataset(tmp_path, first_class=1).dataset.boxes["class_id"].to_list() == [0]
 
 
-def test_all_refused_rows_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
-        read_dataset(yolo_set(tmp_path, {"train/a.png": "7 .5 .5 .2 .2\n" * 14, "train/b.png": "what\n"}))
-    assert str(caught.value).startswith("15 label rows cannot be used")
-    assert "... and 5 more" in str(caught.value)
+def test_refused_rows_are_counted_by_class_and_file(tmp_path: Path) -> None:
+    labels = {"train/a.png": "7 .5 .5 .2 .2\n" * 14, "train/b.png": "3 .5 .5 .2 .2\n7 .1 .1 .2 .2\n"}
+    with pytest.raises(DataError, match="class 3 in 1 row of 1 file, class 7 in 15 rows of 2 files") as caught:
+        read_dataset(yolo_set(tmp_path, labels))
+    assert "and 13 more" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"<html>404</html>", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x89PNG\r\n\x1a\n\x00"]
-)
-def test_a_picture_that_is_none_stops_the_intake_and_is_named(tmp_path: Path, content: bytes) -> None:
-    folder = yolo_set(tmp_path, {"train/a.jpg": "0 .5 .5 .2 .2\n", "train/b.jpg": ""})
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\x89PNG\r\n\x1a\n\x00"])
+def test_a_picture_that_is_none_is_left_out_and_named(tmp_path: Path, content: bytes) -> None:
+    folder = yolo_set(tmp_path, {f"train/{name}.jpg": "0 .5 .5 .2 .2\n" for name in "abc"})
     (folder / "images/train/b.jpg").write_bytes(content)
-    with pytest.raises(DataError) as caught:
-        read_dataset(folder)
-    assert str(folder / "images/train/b.jpg") in str(caught.value)
-    assert "a.jpg" not in str(caught.value)
+    intake = read_dataset(folder)
+    assert intake.dataset.images["path"].to_list() == ["images/train/a.jpg", "images/train/c.jpg"]
+    assert intake.counts()["dropped"] == 1
+    assert ["images/train/b.jpg"] in [finding.evidence.get("pictures") for finding in intake.findings]
 
 
 def test_a_picture_in_two_splits_is_refused(tmp_path: Path) -> None:
     folder = yolo_set(tmp_path, {"train/a.png": "", "train/b.png": ""}, "val: images/train\nnames: [pit]\n")
-    with pytest.raises(DataError, match="listed more than once, or in two splits") as caught:
+    with pytest.raises(DataError, match="2 of 2 pictures stand in two splits") as caught:
         read_dataset(folder)
     assert str(caught.value).count("images/train/") == 2  # each one once
 
@@ -227,7 +233,7 @@ def test_a_stated_size_that_differs_from_the_picture_is_reported(pictures: Path)
         {"path": "a.png", "split": "train", "width": 30, "height": 40},
         {"path": "b.png", "split": "train", "width": 17, "height": 200},
     ]
-    raw = RawDataset(("pit",), pl.DataFrame(images, RAW_IMAGES_SCHEMA), pl.DataFrame([], RAW_BOXES_SCHEMA), pictures)
+    raw = RawDataset(("pit",), pl.DataFrame(images, RAW_IMAGES_SCHEMA), raw_boxes([]), pictures)
     intake = take_in(raw)
     assert [finding.id for finding in intake.findings] == ["images.size_differs"]
     assert intake.findings[0].evidence == {"pictures": ["a.png"], "count": 1}
@@ -235,9 +241,69 @@ def test_a_stated_size_that_differs_from_the_picture_is_reported(pictures: Path)
 
 
 def test_no_pictures_at_all_is_an_error(tmp_path: Path) -> None:
-    empty = RawDataset(("pit",), pl.DataFrame([], RAW_IMAGES_SCHEMA), pl.DataFrame([], RAW_BOXES_SCHEMA), tmp_path)
+    empty = RawDataset(("pit",), pl.DataFrame([], RAW_IMAGES_SCHEMA), raw_boxes([]), tmp_path)
     with pytest.raises(DataError, match="no pictures found"):
         take_in(empty)
+
+
+# ---- what readers tell, and what the settings ask for ---------------------------------------------------------------
+
+
+def test_what_the_reader_mended_is_a_repair_and_joins_what_the_intake_did(pictures: Path) -> None:
+    rows = [
+        {**_row(0, "a.png", 0, (1, 1, 9, 9)), "notes": "labels.polygon", "text": "0 .1 .1 .2 .2 .1 .2"},
+        {**_row(1, "a.png", 0, (30, 1, 60, 9)), "notes": "labels.polygon labels.decimal_comma", "text": "0 0,1"},
+        _row(2, "a.png", 0, (2, 2, 9, 9)),
+    ]
+    rejected = rejected_rows([("labels.not_parsed", "a.txt:9", "dropped", "what is this")])
+    intake = take_in(_raw(pictures, rows, rejected=rejected))
+    assert intake.counts() == {"read": 4, "kept": 1, "repaired": 2, "dropped": 1, "refused": 0}
+    assert intake.ledger.select("id", "action", "before").rows() == [
+        ("labels.not_parsed", "dropped", "what is this"),
+        ("labels.polygon", "repaired", "0 .1 .1 .2 .2 .1 .2"),
+        ("labels.polygon labels.decimal_comma labels.outside_clipped", "repaired", "0 0,1"),
+    ]
+    told = {finding.id: finding.evidence["count"] for finding in intake.findings}
+    assert told == {
+        "labels.polygon": 2,
+        "labels.decimal_comma": 1,
+        "labels.outside_clipped": 1,
+        "labels.not_parsed": 1,
+    }
+
+
+def test_classes_are_merged_and_left_out_and_what_becomes_the_same_box_stays_once(pictures: Path) -> None:
+    rows = [
+        _row(0, "a.png", 0, (1, 1, 9, 9)),
+        _row(1, "a.png", 1, (1, 1, 9, 9)),
+        _row(2, "b.png", 1, (1, 1, 9, 9)),
+    ]
+    merged = take_in(_raw(pictures, rows), DataConfig(remap={"scratch": "pit"}))
+    assert merged.dataset.names == ("pit",)
+    assert merged.dataset.boxes["source"].to_list() == ["a.png.txt:1", "b.png.txt:3"]
+    kept = take_in(_raw(pictures, rows), DataConfig(keep=["scratch"]))
+    assert kept.dataset.names == ("scratch",)
+    assert kept.dataset.boxes.select("class_id", "source").rows() == [(0, "a.png.txt:2"), (0, "b.png.txt:3")]
+    assert kept.ledger.select("id", "action", "source").rows() == [
+        ("labels.class_left_out", "dropped", "a.png.txt:1")
+    ]
+    assert kept.dataset.images.height == 2  # what is left out makes no picture disappear
+
+
+def test_groups_come_from_images_csv(tmp_path: Path) -> None:
+    folder = yolo_set(tmp_path, {"train/a.png": "", "train/b.png": "", "train/c.png": ""})
+    (folder / "images.csv").write_text("path,group\nimages/train/a.png,one\nimages/train/b.png,one\n", "utf-8")
+    intake = read_dataset(folder)
+    assert intake.dataset.images["group"].to_list() == ["one", "one", None]
+    assert [f.evidence["count"] for f in intake.findings if f.id == "images.groups"] == [1]
+
+
+@pytest.mark.parametrize("text", ["group\n1\n", "path,group\na,1\na,2\n", "\xff\xfe"])
+def test_an_images_csv_that_cannot_be_right_is_refused(tmp_path: Path, text: str) -> None:
+    folder = yolo_set(tmp_path, {"train/a.png": ""})
+    (folder / "images.csv").write_text(text, "utf-8")
+    with pytest.raises(DataError, match=r"images\.csv"):
+        read_dataset(folder)
 
 
 # ---- which reader ---------------------------------------------------------------------------------------------------
@@ -256,18 +322,18 @@ def test_a_folder_with_no_dataset_or_with_two_is_refused(tmp_path: Path) -> None
         read_dataset(tmp_path)
     folder = yolo_set(tmp_path / "both", {"train/a.png": ""})
     (folder / "train.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
-    with pytest.raises(DataError, match=r"holds both yolo and coco; choose with data\.format=yolo or =coco"):
+    with pytest.raises(DataError, match=r"more than one format.*[Cc]hoose data\.format=yolo or data\.format=coco"):
         read_dataset(folder)
     assert read_dataset(folder, format="yolo").dataset.images.height == 1
 
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'voc2' is not a known format \(coco, yolo, auto\)"):
+    with pytest.raises(ConfigError, match=r"data\.format: should be 'auto', 'yolo', 'coco', 'voc'"):
         read_dataset(tmp_path, format="voc2")
 
 
 def test_reading_leaves_the_source_as_it_was(tmp_path: Path) -> None:
-    folder = yolo_set(tmp_path, {"train/a.jpg": "0 .9 .5 .4 .2\n0 .5 .5 0 0\n", "val/b.png": None})
+    folder = yolo_set(tmp_path, {"train/a.jpg": "0 .9 .5 .4 .2\n0 .5 .5 0 0\n", "val/b.png": ""})
     before = snapshot(folder)
     intake = pipeline.read_dataset(folder)
     assert intake.counts()["repaired"] == 1

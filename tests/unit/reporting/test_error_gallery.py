@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,14 @@ def test_a_16_bit_picture_is_stretched(tmp_path: Path) -> None:
     shown = decode(cut)
     assert shown.min() < 20
     assert shown.max() > 235
+
+
+def test_a_16_bit_picture_is_shown_by_the_range_of_the_dataset(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "1.png"), np.tile(np.linspace(1000, 3000, 100).astype(np.uint16), (80, 1)))
+    dataset = replace(dataset_of([], pictures=1, root=tmp_path), value_range=(0.0, 4000.0))
+    cut = only(make_error_groups(dataset, table(error("background", 1, (0, 0.5, 0, 0, 100, 80), None)), 1))
+    shown = decode(cut)
+    assert (shown.min(), shown.max()) == (pytest.approx(64, abs=4), pytest.approx(191, abs=4))
 
 
 def test_the_stored_table_of_an_evaluation_is_shown_and_nothing_is_written(tmp_path: Path) -> None:

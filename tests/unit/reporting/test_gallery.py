@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -95,6 +96,16 @@ def test_every_kind_of_picture_keeps_its_range(tmp_path: Path, name: str, pictur
     shown = decode(sample.picture)
     assert shown.shape == (100, 200, 3)
     assert int(shown[:, -5:].mean()) - int(shown[:, :5].mean()) > 150
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_deep_pictures_are_shown_as_the_model_sees_them(tmp_path: Path, dtype: str) -> None:
+    picture = np.tile(np.linspace(1000, 2000, 200).astype(dtype), (100, 1))
+    dataset = replace(one_picture(tmp_path, picture, "a.tif"), value_range=(0.0, 4000.0))
+    (sample,) = gallery.make_samples(dataset, NOTHING, 1)
+    shown = decode(sample.picture)
+    assert abs(int(shown[:, :5].mean()) - 64) < 4
+    assert abs(int(shown[:, -5:].mean()) - 128) < 4
 
 
 @pytest.mark.parametrize("width", [80, 4000])

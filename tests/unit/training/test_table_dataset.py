@@ -14,6 +14,9 @@ from ultralytics.cfg import get_cfg
 from pipeline.data.dataset import Dataset
 from pipeline.data.intake import read_dataset
 from pipeline.errors import DataError
+from pipeline.evaluation.predict import PredictSettings, pictures_of
+from pipeline.evaluation.predict_detector import Found
+from pipeline.evaluation.predict_pass import Times, predict_pictures
 from pipeline.training import table_dataset
 from pipeline.training.table_dataset import TableDataset
 
@@ -105,3 +108,41 @@ def test_a_fraction_is_spread_over_the_split(tiny_data: Path, fraction: float, n
     for file, label in zip(some.im_files, some.labels, strict=True):
         rows = Path(file.replace("/images/", "/labels/")).with_suffix(".txt").read_text().splitlines()
         assert len(label["cls"]) == len(rows)
+
+
+class _Watcher:
+    """Stands in for a detector: keeps what the network would be given."""
+
+    imgsz, stride, batch = 64, 32, 1
+    settings = PredictSettings(64, 0.25, 0.7, 300, 1, "cpu")
+
+    def __init__(self) -> None:
+        self.inputs: list[np.ndarray[Any, Any]] = []
+
+    def detect(self, inputs: list[np.ndarray[Any, Any]]) -> Found:
+        self.inputs += inputs
+        return Found([np.zeros((0, 6)) for _ in inputs], {"network": 0.0, "nms": 0.0})
+
+
+def test_training_and_prediction_see_the_same_pixels_of_deep_pictures(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    for number in range(3):
+        values = rng.integers(0, 4096, (64, 64)).astype(np.uint16)  # 12 used bits in 16
+        for folder in ("images", "labels"):
+            (tmp_path / folder / "train").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / "train" / f"{number}.png"), values)
+        (tmp_path / "labels" / "train" / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [pit]\n")
+    before = snapshot(tmp_path)
+    dataset = read_dataset(tmp_path).dataset
+    assert dataset.value_range is not None
+    assert np.abs(np.subtract(dataset.value_range, (0, 4095))).max() < 20
+    loaded, watcher = loader_set(dataset), _Watcher()
+    list(predict_pictures(watcher, pictures_of(dataset), Times()))  # type: ignore[arg-type]
+    for index, seen in enumerate(watcher.inputs):
+        trained, _, _ = loaded.load_image(index)
+        np.testing.assert_array_equal(seen[..., ::-1], trained)  # the network is given RGB
+        assert (trained.min(), trained.max()) == (0, 255)
+        assert cv2.imread(loaded.im_files[index]).max() <= 16  # what OpenCV makes of it, and Ultralytics with it
+    assert len(watcher.inputs) == 3
+    assert snapshot(tmp_path) == before

@@ -1,0 +1,190 @@
+"""The intake's look at pictures: which ones can be used, how large they are, and which way up their labels stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ..errors import DataError
+from ..findings import Finding, Severity
+from .dataset import IMAGES_SCHEMA, SPLITS
+from .images import listed
+from .picture_headers import picture_headers
+from .raw import ROWS_NAMED
+from .value_range import value_range_of
+
+MOST_UNREADABLE = 0.5  # of a split: from here on it is not single files that are broken, but the copy of the data
+QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
+@dataclass(frozen=True)
+class PictureTable:
+    """The pictures of a source.
+
+    Args:
+        images: columns of `IMAGES_SCHEMA` and `orientation`: the EXIF value by which boxes have to be turned, else 1;
+            one row for each picture that can be used, in the order of their paths.
+        headers: `path`, `split` and the columns of `picture_headers`, for every picture of the source.
+        doubles: paths that were listed more than once.
+        value_range: as `Dataset` has it.
+        findings: what a person should know.
+    """
+
+    images: pl.DataFrame
+    headers: pl.DataFrame
+    doubles: frozenset[str]
+    value_range: tuple[float, float] | None
+    findings: tuple[Finding, ...]
+
+
+def take_pictures(root: Path, listed_images: pl.DataFrame) -> PictureTable:
+    """Look at every picture's header, and leave out those that cannot be read.
+
+    Args:
+        root: folder that paths are relative to.
+        listed_images: columns of `RAW_IMAGES_SCHEMA`.
+
+    Raises:
+        DataError: not a single picture can be read.
+    """
+    once, double_findings, doubles = _once_each(listed_images)
+    headers = pl.concat(
+        [
+            once.rename({"width": "stated_width", "height": "stated_height"}),
+            picture_headers([root / path for path in once["path"]]).drop("path", strict=False),
+        ],
+        how="horizontal",
+    )
+    usable = headers.filter(pl.col("problem").is_null())
+    if usable.is_empty():
+        problems = [f"{root / path}: {detail}" for path, detail in headers.select("path", "detail").iter_rows()]
+        raise DataError(listed(f"none of the {headers.height} pictures can be read", problems))
+    usable, turn_findings = _turned(usable)
+    images = usable.with_row_index("image_id", offset=1).with_columns(group=pl.lit(None, pl.String))
+    table = images.select(*(pl.col(name).cast(dtype) for name, dtype in IMAGES_SCHEMA.items()), "orientation")
+    value_range, deep_findings = _depth(root, usable)
+    findings = (*double_findings, *_unreadable(headers), *turn_findings, *deep_findings)
+    return PictureTable(table, headers, doubles, value_range, findings)
+
+
+def _once_each(images: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding], frozenset[str]]:
+    """Keep every picture once: in test before val before train, so that the score cannot flatter."""
+    rank = pl.col("split").replace_strict({s: i for i, s in enumerate(SPLITS)}, default=-1, return_dtype=pl.Int8)
+    ordered = images.with_columns(rank=rank).sort(["path", "rank"], descending=[False, True], maintain_order=True)
+    twice = ordered.filter(pl.col("path").is_duplicated())
+    once = ordered.unique("path", keep="first", maintain_order=True).drop("rank")
+    if twice.is_empty():
+        return once, [], frozenset()
+    spread = twice.group_by("path", maintain_order=True).agg(pl.col("split").n_unique())
+    across = spread.filter(pl.col("split") > 1)["path"]
+    same = spread.filter(pl.col("split") == 1)["path"]
+    findings = []
+    if across.len():
+        message = f"{across.len()} of {once.height} pictures stand in two splits; a score on them would flatter"
+        advice = "list each picture in one split only; the same folder given as train and val counts as well"
+        findings.append(Finding("images.two_splits", "error", message, _named(across), advice))
+    if same.len():
+        message = f"{same.len()} pictures are listed more than once in their split; each was taken once"
+        findings.append(Finding("images.listed_twice", "warning", message, _named(same), "remove the second entry"))
+    return once, findings, frozenset(twice["path"])
+
+
+def _turned(usable: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
+    """Find out which way up the labels of EXIF-turned pictures stand, by the sizes that their label files state."""
+    width, height = pl.col("width"), pl.col("height")
+    stated = (pl.col("stated_width"), pl.col("stated_height"))
+    as_read = (stated[0] == width) & (stated[1] == height)
+    quarter = pl.col("orientation").is_in(QUARTER_TURNS) & (width != height)
+    as_stored = quarter & (stated[0] == pl.col("stored_width")) & (stated[1] == pl.col("stored_height"))
+    table = usable.with_columns(
+        as_stored=as_stored.fill_null(False),
+        differs=(~as_read & ~as_stored).fill_null(False),
+        unknown=(pl.col("orientation") != 1) & ~(quarter & as_read).fill_null(False) & ~as_stored.fill_null(False),
+    )
+    findings = []
+    texts: list[tuple[str, str, Severity, str, str]] = [
+        (
+            "as_stored",
+            "images.labelled_unturned",
+            "warning",
+            "pictures are turned by their EXIF data, but were labelled as they are stored; their boxes were turned",
+            "look at one of them in the report; `tuneup import` writes a set without the question",
+        ),
+        (
+            "differs",
+            "images.size_differs",
+            "warning",
+            "pictures have another size than their label file states; the picture's was used",
+            "check that the labels were drawn on these very pictures, and not on resized ones",
+        ),
+        (
+            "unknown",
+            "images.turned",
+            "warning",
+            "pictures are turned by their EXIF data, and nothing tells whether they were labelled turned",
+            "look at one of them in the report; if its boxes are off, label the turned pictures",
+        ),
+    ]
+    for column, key, severity, words, advice in texts:
+        paths = table.filter(pl.col(column))["path"]
+        if paths.len():
+            findings.append(Finding(key, severity, f"{paths.len()} {words}", _named(paths), advice))
+    turn = pl.when("as_stored").then(pl.col("orientation")).otherwise(pl.lit(1)).cast(pl.UInt8)
+    return table.with_columns(orientation=turn), findings
+
+
+_PROBLEM_WORDS = {
+    "images.missing": "pictures that the labels name are not there",
+    "images.empty_file": "picture files are empty",
+    "images.not_a_picture": "files are not pictures, whatever their names say",
+    "images.truncated": "pictures are cut off: their files end too early",
+    "images.too_large": "pictures have more pixels than can be decoded",
+}
+_PROBLEM_ADVICE = {
+    "images.too_large": "cut them into smaller pictures before",
+    "images.missing": "put them in place, or remove them from the labels",
+}
+
+
+def _unreadable(headers: pl.DataFrame) -> list[Finding]:
+    """Say which pictures were left out; an error where it is most of a split."""
+    broken = headers.filter(pl.col("problem").is_not_null())
+    if broken.is_empty():
+        return []
+    findings = []
+    for key in broken["problem"].unique(maintain_order=True):
+        of_kind = broken.filter(pl.col("problem") == key)
+        named = [f"{path}: {detail}" for path, detail in of_kind.select("path", "detail").head(ROWS_NAMED).iter_rows()]
+        evidence = {"count": of_kind.height, "pictures": of_kind["path"].head(ROWS_NAMED).to_list(), "files": named}
+        message = f"{of_kind.height} {_PROBLEM_WORDS[key]}; they and their rows were left out"
+        findings.append(
+            Finding(key, "warning", message, evidence, _PROBLEM_ADVICE.get(key, "save or copy them again"))
+        )
+    shares = headers.group_by("split", maintain_order=True).agg(
+        share=pl.col("problem").is_not_null().mean(), count=pl.len()
+    )
+    for split, share, count in shares.filter(pl.col("share") >= MOST_UNREADABLE).iter_rows():
+        message = f"{share:.0%} of the {count} pictures of '{split}' cannot be read"
+        advice = "copy or unpack the data again"
+        findings.append(Finding("images.most_unreadable", "error", message, {"split": split, "share": share}, advice))
+    return findings
+
+
+def _depth(root: Path, usable: pl.DataFrame) -> tuple[tuple[float, float] | None, list[Finding]]:
+    """Return the range by which pictures with more than 8 bits are scaled."""
+    deep = usable.filter(pl.col("bits") > 8)["path"]
+    if not deep.len():
+        return None, []
+    low, high = value_range_of([root / path for path in deep])
+    message = (
+        f"{deep.len()} pictures have more than 8 bits: their values {low:g} to {high:g} become 0 to 255, in all of them "
+        "alike"
+    )
+    advice = "nothing to do: the range is kept with the run and used again in prediction"
+    return (low, high), [Finding("images.deep", "info", message, {**_named(deep), "range": [low, high]}, advice)]
+
+
+def _named(paths: pl.Series) -> dict[str, object]:
+    return {"count": paths.len(), "pictures": paths.head(ROWS_NAMED).to_list()}

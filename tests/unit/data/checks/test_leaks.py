@@ -1,0 +1,94 @@
+"""Duplicates and leaks: what pairs of pictures mean, by the splits that they stand in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+from helpers import box, dataset_of
+
+from pipeline.data.checks import Snapshot, take_snapshot
+from pipeline.data.checks.leaks import alike, copies, labels_of_copies, leak_alike, leak_identical
+from pipeline.data.duplicates import PAIRS_SCHEMA, Duplicates
+
+SPLITS = ("train", "train", "val", "test", None, None)
+Pair = tuple[int, int, str]
+
+
+def _set(*pairs: Pair, rows: list[dict[str, Any]] | None = None) -> Snapshot:
+    """Return six pictures (two in train, one in val, one in test, two in none) of which so many pairs are known."""
+    pictures = {n: {"split": split} for n, split in enumerate(SPLITS, start=1)}
+    table = [
+        {
+            "one": f"{a}.png",
+            "other": f"{b}.png",
+            "kind": kind,
+            "distance": 0,
+            "orientation": "as it is",
+            "correlation": 1.0 if kind == "identical" else 0.95,
+            "one_split": SPLITS[a - 1],
+            "other_split": SPLITS[b - 1],
+        }
+        for a, b, kind in pairs
+    ]
+    clusters = tuple((f"{a}.png", f"{b}.png") for a, b, _ in pairs)
+    duplicates = Duplicates(pl.DataFrame(table, PAIRS_SCHEMA), clusters, (), 0)
+    return take_snapshot(dataset_of(rows or [], pictures=pictures), 640, duplicates=duplicates)
+
+
+ALL = (leak_identical, leak_alike, copies, alike, labels_of_copies)
+
+
+def test_no_pairs_and_no_search_say_nothing() -> None:
+    for snapshot in (_set(), take_snapshot(dataset_of([]), 640)):
+        for check in ALL:
+            assert check(snapshot) == [], check.__name__
+
+
+@pytest.mark.parametrize(("other", "severity"), [(3, "error"), (4, "error")])
+def test_the_same_file_in_train_and_another_split_is_an_error(other: int, severity: str) -> None:
+    snapshot = _set((1, other, "identical"))
+    (finding,) = leak_identical(snapshot)
+    assert finding.severity == severity
+    assert finding.message.startswith(
+        f"1 {SPLITS[other - 1]} picture is the very same file as a picture of another split"
+    )
+    assert finding.evidence["pairs"] == [f"1.png (train) and {other}.png ({SPLITS[other - 1]})"]
+    assert copies(snapshot) == [] == leak_alike(snapshot)
+
+
+def test_the_same_file_in_val_and_test_is_a_warning() -> None:
+    (finding,) = leak_identical(_set((3, 4, "identical")))
+    assert finding.severity == "warning"
+    assert finding.message.startswith("1 val and 1 test pictures are")
+
+
+def test_pictures_that_look_alike_across_splits_are_a_warning() -> None:
+    (finding,) = leak_alike(_set((1, 3, "alike"), (2, 3, "alike"), (2, 4, "alike")))
+    assert (finding.severity, finding.evidence["count"]) == ("warning", 3)
+    assert finding.message.startswith("1 val and 1 test pictures look like a picture of another split")
+    assert finding.evidence["splits"] == {"train and val": 2, "test and train": 1}
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (5, 6)], ids=["both in train", "both in no split"])
+def test_pairs_within_a_split_are_a_note(pair: tuple[int, int]) -> None:
+    same = _set((*pair, "identical"))
+    (finding,) = copies(same)
+    assert (finding.severity, finding.evidence["count"]) == ("info", 1)
+    (finding,) = alike(_set((*pair, "alike")))
+    assert finding.evidence["clusters"] == [[f"{pair[0]}.png", f"{pair[1]}.png"]]
+    assert leak_identical(same) == [] == leak_alike(_set((*pair, "alike")))
+
+
+def test_a_picture_in_no_split_leaks_nowhere() -> None:
+    snapshot = _set((1, 5, "identical"), (3, 6, "alike"))
+    assert leak_identical(snapshot) == [] == leak_alike(snapshot)
+
+
+def test_copies_with_other_boxes_are_found_whatever_their_splits() -> None:
+    rows = [box(1, 0, 5, 5, 40, 40), box(2, 0, 5.2, 5, 40, 40), box(3, 1, 5, 5, 40, 40)]
+    snapshot = _set((1, 2, "identical"), (1, 3, "identical"), (1, 4, "identical"), (2, 3, "alike"), rows=rows)
+    (finding,) = labels_of_copies(snapshot)
+    assert (finding.severity, finding.evidence["count"]) == ("warning", 2)
+    assert finding.evidence["pairs"] == ["1.png (1 boxes) and 3.png (1)", "1.png (1 boxes) and 4.png (0)"]
