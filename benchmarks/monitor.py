@@ -163,7 +163,7 @@ def main() -> None:
         data = pipeline.make_demo("steel", Path(folder) / "steel")
         settled = ["optimizer=AdamW", "lr0=0.001", "nbs=16", "mosaic=0", "workers=0", "amp=false"]
         config = load_config(None, [f"data={data}", *settled, *words])
-        dataset, _ = session.prepare_data(config)
+        dataset = session.prepare_data(config).dataset
         model = resolve_model(config.model.name, config.model.weights)
         with trial(config, dataset, session._overrides(Run(folder), config, model)) as made:
             bench = Bench(made)

@@ -26,7 +26,7 @@ RATES = {"AdamW": 0.002, "SGD": 0.01, "MuSGD": 0.01}
 def row(data: Path, kind: str, model: str, optimizer: str) -> str:
     words = [f"data={data}", f"model={model}", f"optimizer={optimizer}", f"lr0={RATES[optimizer]}"]
     config = load_config(None, [*words, "imgsz=128", "batch=8", "nbs=8", "device=cpu", "mosaic=0"])
-    dataset, _ = session.prepare_data(config)
+    dataset = session.prepare_data(config).dataset
     overrides = session._overrides(Run(data.parent), config, resolve_model(model, config.model.weights))
     with trial(config, dataset, overrides) as bench:
         started = time.perf_counter()

@@ -94,7 +94,7 @@ def test_wrong_usage(tuneup: Any, words: list[str], code: int, text: str) -> Non
         ("train: images/nowhere\nnames: [a]\n", "images/nowhere"),
         ("names: [a]\n", "no split"),
         ("train: [images\n", "data.yaml:"),
-        ("train: images/train\nnames: [a, a]\n", "repeated"),
+        ("train: images/train\nnames: [a, a]\n", "twice"),
         ("train: images/train\nnames: [square]\n", "names has 1 (0)"),
     ],
     ids=[
@@ -125,18 +125,21 @@ def test_all_bad_rows_are_named_at_once(tuneup: Any, tiny_data: Path, tmp_path: 
     (tmp_path / "set/labels/val/val_000.txt").write_text("-1 0.5 0.5 0.1 0.1\n")
     outcome = tuneup("train", "data=set", "model=yolo26n.yaml")
     assert outcome.code == 3
-    for where in ("train_000.txt:2", "train_000.txt:3", "val_000.txt:1"):
+    for where in ("class -1 in 1 row of 1 file", "class 7", "train_000.txt:3", "val_000.txt:1"):
         assert where in outcome.printed
+    audited = tuneup("audit", "set", "--labels-only")
+    assert audited.code == 1
+    assert "1 rows could not be read as a box" in audited.printed
 
 
 def test_a_damaged_picture_is_named(tuneup: Any, tiny_data: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_data, tmp_path / "set")
     (tmp_path / "set/images/train/train_003.png").write_bytes(b"")
     (tmp_path / "set/images/train/page.jpg").write_text("<html>not found</html>")
-    outcome = tuneup("train", "data=set", "model=yolo26n.yaml")
-    assert outcome.code == 3
-    assert "train_003.png: the file is empty" in outcome.printed
-    assert "page.jpg: not a picture" in outcome.printed
+    outcome = tuneup("audit", "set", "--labels-only", "--json")
+    found = {finding["id"]: finding["evidence"].get("pictures") for finding in json.loads(outcome.printed)["findings"]}
+    assert found["images.empty_file"] == ["images/train/train_003.png"]
+    assert found["images.not_a_picture"] == ["images/train/page.jpg"]
 
 
 def test_a_corrupt_checkpoint(tuneup: Any, tiny_data: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pipeline.training.trial_checks import Memory, read_range
 @pytest.fixture(scope="module")
 def bench(tiny_overrides: list[str]) -> Any:
     config = load_config(None, tiny_overrides)
-    dataset, _ = session.prepare_data(config)
+    dataset = session.prepare_data(config).dataset
     with trial(config, dataset, session._overrides(Run("x"), config, Path("yolo26n.yaml"))) as made:
         yield made
 
@@ -40,11 +40,13 @@ def weights(bench: Trial) -> dict[str, torch.Tensor]:
 def test_doctor_finds_a_sound_training_sound(tiny_overrides: list[str], quick: None) -> None:
     result = verbs.doctor(overrides=tiny_overrides)
     assert [check.name for check in result.checks] == [
-        *("steps", "memory", "one_step", "learning_rate", "overfit", "backprop")
+        *("data", "steps", "memory", "one_step", "learning_rate", "overfit", "backprop")
     ]
     assert not [f for f in result.findings if f.severity == "error"]
-    assert {check.state for check in result.checks if check.name != "steps"} == {"passed"}
-    assert json.loads(json.dumps(result.to_dict()))["checks"][0]["figures"]["total_steps"] == 5
+    assert {check.state for check in result.checks if check.name not in {"data", "steps"}} == {"passed"}
+    checks = json.loads(json.dumps(result.to_dict()))["checks"]
+    assert checks[0]["figures"]["splits"]["train"]["pictures"] == 12
+    assert checks[1]["figures"]["total_steps"] == 5
 
 
 def test_every_check_leaves_the_weights_as_they_were(bench: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +73,7 @@ def test_a_training_is_the_same_with_and_without_a_preflight(
 
 def test_what_does_not_fit_into_the_budget_is_named(tiny_overrides: list[str]) -> None:
     config = load_config(None, tiny_overrides)
-    dataset, _ = session.prepare_data(config)
+    dataset = session.prepare_data(config).dataset
     overrides = session._overrides(Run("x"), config, Path("yolo26n.yaml"))
     result = run_preflight(config, dataset, overrides, budget=0.001)
     (finding,) = [f for f in result.findings if f.id == "preflight.not_run"]
@@ -107,7 +109,7 @@ def test_nothing_of_a_trial_outlives_it(tiny_overrides: list[str]) -> None:
     import weakref
 
     config = load_config(None, tiny_overrides)
-    dataset, _ = session.prepare_data(config)
+    dataset = session.prepare_data(config).dataset
     with trial(config, dataset, session._overrides(Run("x"), config, Path("yolo26n.yaml"))) as made:
         model, trainer = weakref.ref(made.model), weakref.ref(made.trainer)
     assert (model(), trainer()) == (None, None)
@@ -209,7 +211,7 @@ def test_a_check_that_breaks_down_becomes_a_finding(tiny_overrides: list[str], m
 
     monkeypatch.setattr(trial_checks, "try_one_step", broken)
     config = load_config(None, tiny_overrides)
-    dataset, _ = session.prepare_data(config)
+    dataset = session.prepare_data(config).dataset
     overrides = session._overrides(Run("x"), config, Path("yolo26n.yaml"))
     result = run_preflight(config, dataset, overrides, budget=2.5)
     (finding,) = [f for f in result.findings if f.id == "preflight.check_failed"]
