@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ..data.dataset import Dataset
+from ..data.images import read_picture
 from ..errors import DataError
 from .error_gallery import CONTEXT, SHOWN, SMALLEST, Cut
 from .gallery import Mark, encode, mark_of, name_of, read_for_display
@@ -104,9 +105,7 @@ def _part(dataset: Dataset, row: Mapping[str, Any], window: tuple[int, int, int,
     path = dataset.picture_path(row["path"])
     left, top, right, bottom = window
     if (left, top, right, bottom) == (0, 0, row["width"], row["height"]):
-        return read_for_display(path, max(row["width"], row["height"]))
-    from ..data.images import read_picture
-
+        return read_for_display(path, max(row["width"], row["height"]), dataset.value_range)
     pixels = read_picture(path, dataset.value_range)
     if pixels.shape[:2] != (row["height"], row["width"]):
         raise DataError("the picture has another size by now")

@@ -104,7 +104,7 @@ def _name_lines() -> st.SearchStrategy[str]:
 def _data_yamls(draw: st.DrawFn, folders: dict[str, str]) -> bytes:
     lines = []
     for split, folder in folders.items():
-        odd = st.sampled_from(["gone", "../" + folder, f"[{folder}, gone]", "1", "{a: 1}", "list.txt", "'a\\0b'", ".."])
+        odd = st.sampled_from(["gone", "../" + folder, f"[{folder}, gone]", "1", "{a: 1}", "list.txt", "'a\\0b'", "."])
         lines.append(f"{split}: {draw(_mostly(st.just(folder), odd))}\n")
     odd_lines = [
         "path: .\n",

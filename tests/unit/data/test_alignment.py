@@ -42,6 +42,32 @@ def test_small_movements_do_not_matter(seed: int, degrees: float, scale: float, 
     assert aligned > _plain(_small(picture), _small(moved)) - 0.02
 
 
+MOVEMENTS = {
+    "right": [[0, 0, 1], [0, 0, 0]],
+    "down": [[0, 0, 0], [0, 0, 1]],
+    "wider": [[1, 0, 0], [0, 0, 0]],
+    "higher": [[0, 0, 0], [0, 1, 0]],
+    "sheared to the right": [[0, 1, 0], [0, 0, 0]],
+    "sheared downwards": [[0, 0, 0], [1, 0, 0]],
+}
+
+
+@pytest.mark.parametrize("movement", MOVEMENTS)
+def test_each_of_the_six_movements_is_allowed_for(movement: str) -> None:
+    """By 1.5 pixels of the thumbnail at the border, where the plain correlation has fallen by far."""
+    change = 15 * np.array(MOVEMENTS[movement], float)
+    about_centre = np.eye(2, 3) + change / [160, 160, 1]
+    about_centre[:, 2] -= (change[:, :2] / 160).sum(axis=1) * 160
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        motif = cv2.resize(rng.normal(0, 1, (12, 12)), (360, 360), interpolation=cv2.INTER_CUBIC)
+        picture = np.clip(128 + 45 * motif, 0, 255).astype(np.uint8)
+        one, other = picture[20:340, 20:340], cv2.warpAffine(picture, about_centre, (360, 360))[20:340, 20:340]
+        aligned = aligned_correlation(_small(one), _small(other))[0]
+        assert aligned > 0.96
+        assert 1 - aligned < 0.35 * (1 - _plain(_small(one), _small(other)))
+
+
 def test_other_pictures_stay_other() -> None:
     small = np.concatenate([_small(_lines(seed)) for seed in range(80)])
     i, j = np.triu_indices(80, 1)
