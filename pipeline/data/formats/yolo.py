@@ -89,7 +89,7 @@ def read_yolo(path: Path, settings: DataConfig) -> RawDataset:
     none = {name: pl.lit(None, dtype) for name, dtype in RAW_IMAGES_SCHEMA.items() if name not in images.columns}
     return RawDataset(
         classes.names,
-        images.with_columns(**none).select(list(RAW_IMAGES_SCHEMA)),
+        images.filter(pl.col("problem").is_null()).with_columns(**none).select(list(RAW_IMAGES_SCHEMA)),
         boxes,
         Path(layout.root),
         fractions=settings.coordinates == "fractions",

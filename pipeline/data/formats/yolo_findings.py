@@ -34,12 +34,12 @@ def label_findings(table: pl.DataFrame, unlabelled: float, looked_in: str) -> li
     if broken.height:
         first = f"{broken['label'][0]}: {broken['problem'][0]}"
         message = (
-            f"{broken.height} label files cannot be read as text ({first}); how many rows they have is not known, they "
-            "are in no count, and their pictures count as empty"
+            f"{broken.height} label files cannot be read and were left out with their pictures ({first}); how many rows "
+            "they have is not known, they are in no count"
         )
-        advice = "export them again, or remove their pictures"
+        advice = "export or mend them again"
         evidence = _named("files", broken["label"].to_list())
-        findings.append(Finding("labels.unreadable", "warning", message, evidence, advice))
+        findings.append(Finding("labels.file_broken", "warning", message, evidence, advice))
     bare = pl.col("label").is_null() | pl.col("problem").is_not_null()
     shares = table.group_by("split", maintain_order=True).agg(
         share=bare.mean(), count=pl.len(), pictures=pl.col("path").filter(bare)

@@ -198,7 +198,7 @@ def _family(seed: int, count: int) -> list[Picture]:
     """Return thumbnails of a few motifs, each more or less changed and turned."""
     rng = np.random.default_rng(seed)
     motifs = [cv2.resize(rng.normal(0, 1, (9, 9)), (32, 32), interpolation=cv2.INTER_CUBIC) for _ in range(4)]
-    motifs[3] += 0.8 * motifs[3][:, ::-1]  # nearly the same when mirrored: which way fits best has to be found out
+    motifs[3] += 0.97 * motifs[3][:, ::-1]  # nearly the same when mirrored: which way fits best has to be found out
     pictures = []
     for _ in range(count):
         picture = motifs[int(rng.integers(4))] + rng.uniform(0, 1.2) * rng.normal(0, 1, (32, 32))
@@ -278,21 +278,22 @@ def test_a_pair_that_joins_two_clusters_is_looked_at_though_its_pictures_have_pa
 
 
 def test_hundreds_of_frames_of_one_film_do_not_explode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BATCH", 50)
+    monkeypatch.setattr(module, "_BATCH", 200)
     rng = np.random.default_rng(0)
     motif = cv2.resize(rng.normal(0, 1, (9, 9)), (32, 32), interpolation=cv2.INTER_CUBIC)
     frames = [
         np.clip(128 + 35 * (motif + 0.1 * rng.normal(0, 1, (32, 32))), 0, 255).astype(np.uint8) for _ in range(300)
     ]
-    dataset, facts = _made_up(frames, ["train"] * 290 + ["val"] * 10)
+    dataset, facts = _made_up(frames, ["train"] * 270 + ["val"] * 30)
     found = find_duplicates(dataset, facts)
     assert found.clusters == (tuple(dataset.images["path"]),)
-    assert found.pairs.height <= 2 * PAIRS_EACH * 300
     assert found.pairs.height + found.left_out == 300 * 299 / 2
-    each = pl.concat([found.pairs["one"], found.pairs["other"]]).value_counts()["count"]
-    assert each.min() >= PAIRS_EACH
-    across = found.pairs.filter(pl.col("one_split") != pl.col("other_split"))
-    assert across.height >= 290  # each picture of train is shown with one of val
+    across = pl.col("one_split") != pl.col("other_split")
+    for listed in (found.pairs.filter(across), found.pairs.filter(~across)):
+        each = pl.concat([listed["one"], listed["other"]]).value_counts()
+        assert each.height == 300
+        assert each["count"].min() >= PAIRS_EACH
+        assert listed.height <= PAIRS_EACH * 300
 
 
 # ---- parts and keys -------------------------------------------------------------------------------------------------

@@ -291,12 +291,13 @@ def test_label_files_in_other_encodings_are_read_and_named(tmp_path: Path, encod
     assert finding(found, "labels.encoding").severity == "info"
 
 
-def test_a_label_file_that_is_no_text_is_named_and_its_picture_counts_as_unlabelled(tmp_path: Path) -> None:
+def test_a_label_file_that_is_no_text_is_named_and_its_picture_left_out(tmp_path: Path) -> None:
     folder = yolo_set(tmp_path, {f"train/{name}.png": ROW for name in "abc"})
     (folder / "labels/train/a.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     found = raw(folder)
     assert found.boxes.height == 2
-    notice = finding(found, "labels.unreadable")
+    assert found.images["path"].to_list() == ["images/train/b.png", "images/train/c.png"]  # no background in silence
+    notice = finding(found, "labels.file_broken")
     assert notice.severity == "warning"
     assert "how many rows they have is not known" in notice.message
     assert notice.evidence == {"count": 1, "files": ["labels/train/a.txt"]}
