@@ -14,12 +14,13 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import polars as pl
+from duplicates_copies import COPY, KINDS, Picture, jpeg_50, plant
 from numpy.typing import NDArray
 
 from pipeline.data.alignment import aligned_correlation
@@ -30,60 +31,7 @@ from pipeline.data.perceptual_hash import ORIENTATIONS, dct_hashes, distances, n
 from pipeline.data.picture_facts import FACTS_SCHEMA, PictureFacts, picture_facts
 from pipeline.data.synthetic.demo import make_demo
 
-Picture = NDArray[np.uint8]
-ORIGINAL, COPY = "originals", "copies"
-
-
-def jpeg_50(picture: Picture, rng: np.random.Generator) -> Picture:
-    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR)
-
-
-def flip(picture: Picture, rng: np.random.Generator) -> Picture:
-    return cv2.flip(picture, int(rng.integers(0, 2)))
-
-
-def quarter_turn(picture: Picture, rng: np.random.Generator) -> Picture:
-    return np.ascontiguousarray(np.rot90(picture, int(rng.integers(1, 4))))
-
-
-def brightness(picture: Picture, rng: np.random.Generator) -> Picture:
-    return np.clip(picture * rng.choice([0.7, 1.3]) + rng.choice([-20, 20]), 0, 255).astype(np.uint8)
-
-
-def crop(share: float) -> Callable[[Picture, np.random.Generator], Picture]:
-    def cut(picture: Picture, rng: np.random.Generator) -> Picture:
-        height, width = picture.shape[:2]
-        top, left = int(rng.integers(0, int(height * share) + 1)), int(rng.integers(0, int(width * share) + 1))
-        return picture[top : top + round(height * (1 - share)), left : left + round(width * (1 - share))]
-
-    return cut
-
-
-def moved(picture: Picture, matrix: NDArray[np.float64]) -> Picture:
-    return cv2.warpAffine(picture, matrix, picture.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
-
-
-def three_degrees(picture: Picture, rng: np.random.Generator) -> Picture:
-    height, width = picture.shape[:2]
-    return moved(picture, cv2.getRotationMatrix2D((width / 2, height / 2), 3 * int(rng.choice([-1, 1])), 1))
-
-
-def shift_5(picture: Picture, rng: np.random.Generator) -> Picture:
-    way = np.eye(2)[rng.integers(2)] * 0.05 * np.array(picture.shape[1::-1])
-    return moved(picture, np.column_stack([np.eye(2), way]))
-
-
-# kind: (how it is made, what the research before this said of hashes within 10 bits)
-KINDS: dict[str, tuple[Callable[[Picture, np.random.Generator], Picture], float]] = {
-    "JPEG 50": (jpeg_50, 1.0),
-    "flip": (flip, 1.0),
-    "quarter turn": (quarter_turn, 1.0),
-    "brightness": (brightness, 0.96),
-    "3 degrees": (three_degrees, 0.98),
-    "crop 3 %": (crop(0.03), 0.94),
-    "crop 10 %": (crop(0.10), 0.52),
-    "shift 5 %": (shift_5, 0.16),
-}
+ORIGINAL = "originals"
 
 
 def row(*cells: object) -> None:
@@ -93,19 +41,6 @@ def row(*cells: object) -> None:
 def dataset_of(root: Path, paths: Sequence[str]) -> Dataset:
     rows = [{"image_id": place, "path": path, "width": 640, "height": 640} for place, path in enumerate(paths)]
     return dataset_from_rows(["any"], rows, [], root)
-
-
-def plant(root: Path, originals: Sequence[str], each: int) -> dict[str, list[str]]:
-    """Write copies of every kind of some originals; returns the originals that were copied, by kind."""
-    rng = np.random.default_rng(0)
-    chosen = [originals[k] for k in sorted(rng.choice(len(originals), min(each, len(originals)), replace=False))]
-    for number, path in enumerate(chosen):
-        picture = read_picture(root / path)
-        for kind, (change, _) in KINDS.items():
-            file = root / COPY / kind / f"{number:04}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(file), change(picture, rng), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    return {kind: chosen for kind in KINDS}
 
 
 def arrays(facts: PictureFacts) -> tuple[list[str], NDArray[np.uint64], Picture]:
@@ -158,6 +93,34 @@ def limits(facts: PictureFacts, copied: dict[str, list[str]]) -> None:
         others,
         *(f"{(distances(simple[a], simple[b]) <= 4).mean():.3f}" for a, b in pairs.values()),
     )
+
+
+def correlations(facts: PictureFacts, copied: dict[str, list[str]]) -> None:
+    """Print the correlation of thumbnails, as they are and aligned, for copies that are a little off and for strangers."""
+    paths, _, thumbnails = arrays(facts)
+    place = {path: number for number, path in enumerate(paths)}
+    rng = np.random.default_rng(0)
+    old = [number for path, number in place.items() if path.startswith(ORIGINAL)]
+    strangers = rng.choice(old, (20_000, 2))
+    pairs = {"random pairs: highest of 100, of 1,000": strangers[strangers[:, 0] != strangers[:, 1]]} | {
+        f"{kind}: lowest, median": np.array(
+            [(place[f"{COPY}/{kind}/{k:04}.png"], place[path]) for k, path in enumerate(chosen)]
+        )
+        for kind, chosen in copied.items()
+        if kind in ("3 degrees", "crop 3 %")
+    }
+    print("\n| correlation | plain | aligned |\n|---|---|---|")
+    for name, both in pairs.items():
+        one, other = thumbnails[both[:, 0]], thumbnails[both[:, 1]]
+        shares = (0.99, 0.999) if "random" in name else (0, 0.5)
+        flat = [half.reshape(len(both), -1) - half.mean(axis=(1, 2))[:, None] for half in (one, other)]
+        plain = (flat[0] * flat[1]).sum(axis=1) / np.maximum(
+            np.prod([np.linalg.norm(f, axis=1) for f in flat], axis=0), 1
+        )
+        row(
+            name,
+            *(np.quantile(values, shares).round(2).tolist() for values in (plain, aligned_correlation(one, other))),
+        )
 
 
 def recall(dataset: Dataset, facts: PictureFacts, copied: dict[str, list[str]]) -> None:
@@ -246,6 +209,7 @@ def study(folder: Path, each: int, out: Path) -> None:
         whole = dataset_of(root, [*originals, *copies])
         facts = picture_facts(whole)
         recall(whole, facts, copied)
+        correlations(facts, copied)
         limits(facts, copied)
         flat_pictures(root, originals)
 

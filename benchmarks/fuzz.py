@@ -1,6 +1,6 @@
 """Thousands of datasets drawn at random from each reader's grammar: no traceback, no hang, the sums always right.
 
-    python benchmarks/fuzz.py --cases 2000
+python benchmarks/fuzz.py --cases 2000
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS)
     arguments = parser.parse_args()
-    print(f"{'format':<14}{'cases':>7}{'refused':>9}{'rows':>9}{'kept':>9}{'repaired':>10}{'dropped':>9}{'slowest':>9}{'time':>8}")
+    print(
+        f"{'format':<14}{'cases':>7}{'refused':>9}{'rows':>9}{'kept':>9}{'repaired':>10}{'dropped':>9}{'slowest':>9}{'time':>8}"
+    )
     for format in arguments.formats:
         started = time.monotonic()
         tally = fuzz(format, arguments.cases)

@@ -7,7 +7,7 @@ many optimiser steps and as many pixels in each of them: on whole pictures (640 
 
 Then, on the tiles of the test pictures: which parts of cut boxes are found, by the share of the box that a tile shows?
 
-    python benchmarks/tiled_training.py FOLDER [--steps 300] [--visible 0.5 ...] [--keep FOLDER]
+    python benchmarks/tiled_training.py FOLDER [--steps 300] [--visible 0.1 0.5] [--keep FOLDER]
 """
 
 from __future__ import annotations

@@ -75,9 +75,7 @@ class Written:
         }
 
 
-def audit(
-    subject: Configurable = None, *, overrides: Sequence[str] = (), pictures: bool = True
-) -> Audited:
+def audit(subject: Configurable = None, *, overrides: Sequence[str] = (), pictures: bool = True) -> Audited:
     """Read a dataset and say everything about it that is worth a person's time; nothing is changed.
 
     Args:
@@ -92,14 +90,12 @@ def audit(
     config = data_config(subject, overrides)
     intake = survey(config.data)
     dataset, found = _as_trained(intake, config)
-    result = audit_dataset(
-        dataset, intake=intake, imgsz=int(config.train.imgsz), pictures=pictures, findings=found
-    )
+    result = audit_dataset(dataset, intake=intake, imgsz=int(config.train.imgsz), pictures=pictures, findings=found)
     return Audited(dataset, intake, result)
 
 
 def _as_trained(intake: Intake, config: Config) -> tuple[Dataset, list[Finding]]:
-    """Divide a dataset as a training would; where that cannot be done, it is a finding, and the source's splits stay."""
+    """Divide a dataset as a training would; where that cannot be done, that is a finding, and its splits stay."""
     try:
         return prepare_splits(intake.dataset, config.data)
     except DataError as error:
@@ -107,7 +103,12 @@ def _as_trained(intake: Intake, config: Config) -> tuple[Dataset, list[Finding]]
 
 
 def import_dataset(
-    source: Path | str, folder: Path | str, *, to: str = "yolo", config: Configurable = None, overrides: Sequence[str] = ()
+    source: Path | str,
+    folder: Path | str,
+    *,
+    to: str = "yolo",
+    config: Configurable = None,
+    overrides: Sequence[str] = (),
 ) -> Written:
     """Read a dataset in any format, repair it in the open and write it anew; the source stays as it is.
 
@@ -134,7 +135,12 @@ def import_dataset(
 
 
 def split_dataset(
-    source: Path | str, folder: Path | str, *, to: str = "yolo", config: Configurable = None, overrides: Sequence[str] = ()
+    source: Path | str,
+    folder: Path | str,
+    *,
+    to: str = "yolo",
+    config: Configurable = None,
+    overrides: Sequence[str] = (),
 ) -> Written:
     """Divide a dataset anew, by class and by what belongs together, and write it; as `import_dataset` otherwise.
 

@@ -1,7 +1,7 @@
 """images.csv: what a dataset's source says about its pictures beyond the labels, such as what belongs together.
 
-The writers of this program put it beside the labels when pictures have groups; a person may write one by hand. The first
-column is `path`, relative to the dataset's root, the others are free; the column `group` is read by itself.
+The writers of this program put it beside the labels when pictures have groups; a person may write one by hand. The
+column `path` is relative to the dataset's root, the others are free; the column `group` is read by itself.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Intake:
         ledger: columns of `LEDGER_SCHEMA`, one row for each row that was touched; kept rows are only counted.
         rows_read: rows in the label files, whatever became of them.
         findings: worst first; an error refuses the dataset.
-        headers: one row for each picture of the source, usable or not: `path`, `split` and what `picture_headers` tells.
+        headers: one row for each picture of the source, usable or not: `path`, `split`, what `picture_headers` tells.
         format: that was read.
         why: what told the format, if it was looked for.
     """

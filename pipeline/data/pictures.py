@@ -159,9 +159,7 @@ def _unreadable(headers: pl.DataFrame) -> list[Finding]:
         named = [f"{path}: {detail}" for path, detail in of_kind.select("path", "detail").head(ROWS_NAMED).iter_rows()]
         evidence = {"count": of_kind.height, "pictures": of_kind["path"].head(ROWS_NAMED).to_list(), "files": named}
         message = f"{of_kind.height} {_PROBLEM_WORDS[key]}; they and their rows were left out"
-        findings.append(
-            Finding(key, "warning", message, evidence, _PROBLEM_ADVICE.get(key, "save or copy them again"))
-        )
+        findings.append(Finding(key, "warning", message, evidence, _PROBLEM_ADVICE.get(key, "save or copy them again")))
     shares = headers.group_by("split", maintain_order=True).agg(
         share=pl.col("problem").is_not_null().mean(), count=pl.len()
     )
@@ -179,8 +177,8 @@ def _depth(root: Path, usable: pl.DataFrame) -> tuple[tuple[float, float] | None
         return None, []
     low, high = value_range_of([root / path for path in deep])
     message = (
-        f"{deep.len()} pictures have more than 8 bits: their values {low:g} to {high:g} become 0 to 255, in all of them "
-        "alike"
+        f"{deep.len()} pictures have more than 8 bits: their values {low:g} to {high:g} become 0 to 255, in all of "
+        "them alike"
     )
     advice = "nothing to do: the range is kept with the run and used again in prediction"
     return (low, high), [Finding("images.deep", "info", message, {**_named(deep), "range": [low, high]}, advice)]

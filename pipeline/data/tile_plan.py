@@ -2,9 +2,9 @@
 
 Tiles are laid as prediction lays them (`tile_rectangles`). Each one that shows a part of a box has that part: as an
 object when enough of the box is to be seen, else as ignored, which is never counted as a miss or a false alarm.
-Ultralytics' loss knows no ignored regions: to it, what is ignored is background. So a part that can be recognised has
-to be an object, and one that cannot must not be; parts that a detector reports are joined again when tiles are
-predicted (`evaluation/tile_merge.py`).
+Ultralytics' loss knows no ignored regions: to it, what is ignored is background, even a part that a person would
+recognise. That is why so little has to be visible by default; parts that a detector reports are joined again when tiles
+are predicted (`evaluation/tile_merge.py`).
 
 In train, tiles that show nothing are thinned out. In val and test all tiles stay, because a score on chosen tiles would
 flatter: false alarms happen where nothing is.
@@ -34,9 +34,10 @@ class TileSettings:
     Args:
         side: of a tile, in pixels.
         overlap: share of the side that neighbours have in common at least.
-        visible: share of a box's area, above 0, that a tile has to show for an object. Measured: a detector that was
-            trained on parts from a tenth on finds hardly any of less than a half, and from 60 % on nearly as many as
-            whole objects (`docs/benchmarks/tiled_training.md`). Others take 0.1 (SAHI) and 0.7 (DOTA's devkit).
+        visible: share of a box's area, above 0, that a tile has to show for an object. 0.1 is where Ultralytics' own
+            augmentation stops taking a cut box for an object (`box_candidates`, area_thr), and the default of SAHI's
+            `slice_coco`. With more, an object larger than the overlap may be an object in no tile. Measured against
+            0.5 in `docs/benchmarks/tiled_training.md`: no gain.
         background: tiles without any box that are kept in train, for each training picture with objects; a large number
             keeps all. 0.1 is the upper end of what Ultralytics' training tips recommend (0 to 10 % of the pictures);
             tiles with objects show background almost everywhere as well.
@@ -48,7 +49,7 @@ class TileSettings:
 
     side: int
     overlap: float = 0.2
-    visible: float = 0.5
+    visible: float = 0.1
     background: float = 0.1
     seed: int = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -182,5 +181,3 @@ def size_fact(images: pl.DataFrame) -> str:
     first, last = sizes[0], sizes[-1]
     text = f"{first[0]} × {first[1]} pixels"
     return text if len(sizes) == 1 else f"{len(sizes)} sizes, {text} to {last[0]} × {last[1]}"
-
-

@@ -25,7 +25,7 @@ from . import data_page, evaluation_page, figures, gallery, incidents
 from .data_page import finding_record
 from .page import template
 from .scores import SPLIT_WORDS, evaluation, in_order, verdict
-from .wording import count, duration, moment, rows, sections, short, with_code
+from .wording import count, duration, moment, rows, sections, short
 
 REFRESH_SECONDS = 15
 _DEFAULT_SAMPLES = 12

@@ -65,7 +65,9 @@ def _audit(config: Config, prepared: Prepared, *, pictures: bool, seconds: float
     findings = list(prepared.findings)
     if not pictures:
         about = f", which would take about {seconds:.0f} s" if seconds else ""
-        message = f"the pictures themselves were not looked at{about}: no search for duplicates and leaks between splits"
+        message = (
+            f"the pictures themselves were not looked at{about}: no search for duplicates and leaks between splits"
+        )
         advice = "`tuneup audit DATA` does it; monitor.preflight=SECONDS changes the time allowed here"
         findings.append(Finding("audit.pictures_not_checked", "info", message, {"seconds": round(seconds)}, advice))
     return audit(

@@ -2,8 +2,8 @@
 
 `run_preflight` sets the training up in a folder of its own and tries things out on it; the real training starts from
 the same weights and random numbers whether there was a preflight or not. Within a time budget the checks run in the
-order of `CHECKS`; what does not fit is named. The audit of the data comes before them (`data_check`); the contract of the
-augmentation joins the list when it exists.
+order of `CHECKS`; what does not fit is named. The audit of the data comes before them (`data_check`); the contract of
+the augmentation joins the list when it exists.
 """
 
 from __future__ import annotations

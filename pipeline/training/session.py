@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,18 @@ from ..data.formats import detect_format
 from ..data.intake import read
 from ..data.split import prepare_splits
 from ..errors import RunError, TrainingError, TuneUpError
-from ..leash import chatter_to, cpu_count, tighten
+from ..leash import chatter_to, tighten
 from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
 from .data_check import Prepared, check_data, check_labels
 from .diagnosis import diagnose
+from .environment import environment_record
 from .history import History
 from .loggers import logger_watchers
 from .preflight import Preflight, broken_preflight, run_preflight
 from .signals import sigterm_as_interrupt, stop_on_signal
 from .trainer import TuneUpTrainer
 from .watcher import StopRequested, Watcher
-
-# Packages whose versions decide what a run gives.
-_RECORDED = ("yolo-tuneup", "ultralytics", "torch", "torchvision", "albumentations", "opencv-python-headless", "numpy")
 
 
 def train(config: Config, *, watchers: Sequence[Watcher] = ()) -> Run:
@@ -150,7 +146,7 @@ def _start_run(config: Config, prepared: Prepared) -> Run:
     )
     run.save_dataset(prepared.dataset)
     _keep_audit(run, prepared, check_labels(config, prepared))
-    write_json(run.path / "environment.json", _environment())
+    write_json(run.path / "environment.json", environment_record())
     run.update_state(state="running", reason="", started=now(), epochs_done=0, epochs=config.train.epochs, seconds=0.0)
     write_atomic(run.path / "config.yaml", settled.to_yaml())  # last: from here on the folder counts as a run
     return run
@@ -159,24 +155,6 @@ def _start_run(config: Config, prepared: Prepared) -> Run:
 def _keep_audit(run: Run, prepared: Prepared, audit: Audit) -> None:
     run.save_intake(prepared.intake.ledger, {**prepared.intake.to_dict(), **audit.to_dict()})
     run.add_findings(audit.findings)
-
-
-def _environment() -> dict[str, Any]:
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "not installed"
-
-    cuda = torch.cuda.is_available()
-    return {
-        "python": platform.python_version(),
-        **{package: installed(package) for package in _RECORDED},
-        "platform": platform.platform(),
-        "cpu_cores": cpu_count(),
-        "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
-        "command": " ".join(sys.argv),
-    }
 
 
 def _epochs_kept(run: Run) -> int:
@@ -198,9 +176,7 @@ def _epochs_kept(run: Run) -> int:
         ) from error
 
 
-def _train(
-    run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *, check: Prepared | None = None
-) -> Run:
+def _train(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], *, check: Prepared | None = None) -> Run:
     started = time.time()
     before = float(run.state.get("seconds") or 0.0)
     run.update_state(state="running", reason="", pid=os.getpid(), host=platform.node())
@@ -227,9 +203,7 @@ def _train(
     return run
 
 
-def _check_first(
-    run: Run, config: Config, model: Path, watchers: Sequence[Watcher], prepared: Prepared
-) -> None:
+def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watcher], prepared: Prepared) -> None:
     """Run the preflight within its budget, keep what it found, and stop here on an error.
 
     Whatever goes wrong in the preflight itself is a warning: the training says more, or works all the same.

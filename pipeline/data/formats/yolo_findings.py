@@ -34,8 +34,8 @@ def label_findings(table: pl.DataFrame, unlabelled: float, looked_in: str) -> li
     if broken.height:
         first = f"{broken['label'][0]}: {broken['problem'][0]}"
         message = (
-            f"{broken.height} label files cannot be read and were left out with their pictures ({first}); how many rows "
-            "they have is not known, they are in no count"
+            f"{broken.height} label files cannot be read and were left out with their pictures ({first}); how many "
+            "rows they have is not known, they are in no count"
         )
         advice = "export or mend them again"
         evidence = _named("files", broken["label"].to_list())

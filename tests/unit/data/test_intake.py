@@ -34,9 +34,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _raw(root: Path, rows: list[dict[str, Any]], **more: Any) -> RawDataset:
     images = [{"path": name, "split": "train"} for name in SIZES]
-    return RawDataset(
-        ("pit", "scratch"), pl.DataFrame(images, RAW_IMAGES_SCHEMA), raw_boxes(rows), root, **more
-    )
+    return RawDataset(("pit", "scratch"), pl.DataFrame(images, RAW_IMAGES_SCHEMA), raw_boxes(rows), root, **more)
 
 
 def _row(number: int, path: str, class_id: float, xyxy: tuple[float, ...], crowd: bool = False) -> dict[str, Any]:
@@ -284,9 +282,7 @@ def test_classes_are_merged_and_left_out_and_what_becomes_the_same_box_stays_onc
     kept = take_in(_raw(pictures, rows), DataConfig(keep=["scratch"]))
     assert kept.dataset.names == ("scratch",)
     assert kept.dataset.boxes.select("class_id", "source").rows() == [(0, "a.png.txt:2"), (0, "b.png.txt:3")]
-    assert kept.ledger.select("id", "action", "source").rows() == [
-        ("labels.class_left_out", "dropped", "a.png.txt:1")
-    ]
+    assert kept.ledger.select("id", "action", "source").rows() == [("labels.class_left_out", "dropped", "a.png.txt:1")]
     assert kept.dataset.images.height == 2  # what is left out makes no picture disappear
 
 

@@ -291,7 +291,8 @@ def test_a_box_that_is_an_object_in_no_tile_is_counted() -> None:
     pictures = {1: {"width": 3000, "height": 900, "split": "val"}}
     boxes = [box(1, 0, 0, 0, 3000, 900), box(1, 0, 668, 10, 1001.4, 50)]
     dataset = dataset_of(boxes, pictures=pictures)
-    found = _too_small(dataset, plan_tiles(dataset, TileSettings(1000)), TileSettings(1000))
+    strict = TileSettings(1000, visible=0.5)  # each tile shows a third of the first box
+    found = _too_small(dataset, plan_tiles(dataset, strict), strict)
     assert found is not None
     assert (found.evidence["count"], found.evidence["nowhere"], found.evidence["overlap"]) == (2, 1, None)
     assert found.message.endswith("neighbours share 200; 1 of them are an object in none")
