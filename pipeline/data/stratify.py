@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 EXHAUSTIVE = 200_000  # so many assignments are all tried: 17 groups in two splits or 11 in three, in less than a second
 STARTS = 8  # searches from different starts; docs/benchmarks/splits.md shows what more of them bring
-SMALL = 500  # groups; beyond it one search is enough, since single groups weigh little (the same page)
+SMALL = 500  # groups; from here on eight searches find nothing better than one (the same page)
 CANDIDATES = 4096  # moves, or pairs of groups to swap, among which the best one is taken
 PATIENCE = 5  # samples of candidates without a gain that end a search, where they are too many to look at all of them
 STEPS = 2000  # most moves and swaps of one search, which ends by itself long before

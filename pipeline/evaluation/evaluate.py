@@ -17,6 +17,7 @@ from ..leash import tighten
 from ..runs import Run, now
 from . import chosen, split_guard
 from .analysis import Analysis, analyse, grouping
+from .changed_data import changed_data
 from .intervals import image_weights
 from .label_errors import suspects
 from .operating_point import Rule
@@ -159,7 +160,7 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
     tighten()
     started, rule = time.perf_counter(), rule_of(config)
     split, fingerprint = about["split"], part.fingerprint()
-    findings = [] if about["chose_checkpoint"] is None else split_guard.changed_data(run, part, config)
+    findings = [] if about["chose_checkpoint"] is None else changed_data(run, part, config)
     settings = predict_settings(config)
     predictions = predict_dataset(weights, part, settings)
     truth = Truth.of(part)

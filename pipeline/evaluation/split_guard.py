@@ -1,4 +1,4 @@
-"""How far a split's figure can be trusted: did it choose the weights, how often was it used, has the data changed."""
+"""How far a split's figure can be trusted: did it choose the weights, and how often was it used."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..config import Config
-from ..data.dataset import Dataset
-from ..data.digests import picture_digests
-from ..data.intake import read
-from ..errors import RunError, TuneUpError
+from ..errors import RunError
 from ..findings import Finding
 from ..records import append_lines, now, read_lines
-from ..runs import Run
 
 USES = "split-uses.jsonl"  # beside the run folders: what one run cannot know, what all of them did with a split
 _NEIGHBOURS = 3  # epochs on each side of the best one that tell what it would have scored without luck
@@ -116,64 +111,3 @@ def use_findings(split: str, uses: dict[str, int], images: int, deviation: float
     )
     advice = "choose between models on val, and use test for the last one alone; or label new pictures for test"
     return [Finding("evaluation.split_used_often", "warning", message, dict(uses), advice)]
-
-
-def changed_data(run: Run, part: Dataset, config: Config) -> list[Finding]:
-    """Return findings about pictures and labels that are no longer those that the run was trained on."""
-    return [*changed_pictures(run, part), *changed_labels(part, config)]
-
-
-def changed_pictures(run: Run, part: Dataset) -> list[Finding]:
-    """Return a finding when pictures are not the files that they were when the run kept its data."""
-    known = run.picture_digests()
-    if known.is_empty():
-        return []
-    now_there = part.images.select("path").with_columns(
-        now=pl.Series(picture_digests([part.picture_path(path) for path in part.images["path"]]), dtype=pl.String)
-    )
-    changed = now_there.join(known, on="path").filter(pl.col("now") != pl.col("digest"))["path"].to_list()
-    if not changed:
-        return []
-    message = f"{len(changed)} of {part.images.height} pictures have changed since the run was started"
-    evidence = {"pictures": changed[:10], "count": len(changed)}
-    advice = "a figure on them is not comparable with earlier ones; restore the pictures, or train and evaluate anew"
-    return [Finding("evaluation.pictures_changed", "warning", message, evidence, advice)]
-
-
-def changed_labels(part: Dataset, config: Config) -> list[Finding]:
-    """Return a finding when the labels on disk are not those that the run keeps, which are the ones evaluated."""
-    if config.data.path is None:
-        return []
-    try:
-        there = read(config.data).dataset
-    except TuneUpError as error:
-        message = "the labels on disk cannot be compared with those of the run, which were used"
-        reason = {"reason": str(error).splitlines()[0]}
-        return [Finding("evaluation.labels_unknown", "info", message, reason)]
-    changed = differing_labels(part, there)
-    if not changed:
-        return []
-    message = (
-        f"the labels of {len(changed)} of {part.images.height} pictures have changed on disk; the run's own were used"
-    )
-    evidence = {"pictures": changed[:10], "count": len(changed)}
-    advice = "to measure with the new labels: tuneup eval RUN/weights/best.pt data=FOLDER"
-    return [Finding("evaluation.labels_changed", "warning", message, evidence, advice)]
-
-
-def differing_labels(part: Dataset, there: Dataset) -> list[str]:
-    """Return the pictures of `part` whose boxes differ; pictures that are gone count as well."""
-    ours, theirs = (_boxes_by_path(dataset) for dataset in (part, there))
-    paths = set(there.images["path"])
-    return sorted(path for path in part.images["path"] if path not in paths or ours.get(path) != theirs.get(path))
-
-
-def _boxes_by_path(dataset: Dataset) -> dict[str, list[tuple[Any, ...]]]:
-    names = dict(enumerate(dataset.names))
-    rows = dataset.boxes.join(dataset.images.select("image_id", "path"), on="image_id")
-    columns = rows.select("path", "class_id", "x1", "y1", "x2", "y2", "crowd", "difficult")
-    found: dict[str, list[tuple[Any, ...]]] = {}
-    for path, class_id, *corners, crowd, difficult in columns.iter_rows():
-        box = (names[class_id], *(round(v, 3) for v in corners), crowd, difficult)
-        found.setdefault(path, []).append(box)
-    return {path: sorted(boxes) for path, boxes in found.items()}

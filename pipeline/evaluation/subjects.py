@@ -8,7 +8,7 @@ import polars as pl
 
 from ..data.dataset import Dataset
 from ..errors import DataError
-from .split_guard import differing_labels
+from .changed_data import differing_labels
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from helpers import yolo_set
 
-from pipeline.config import Config, config_from_dict
-from pipeline.data.intake import read_dataset
 from pipeline.errors import RunError
 from pipeline.evaluation.split_guard import (
     USES,
-    changed_labels,
-    changed_pictures,
     count_use,
     optimism,
     selection_bonus,
     use_findings,
     weights_digest,
 )
-from pipeline.runs import Run
 
 
 def epochs_of(scores: list[float], best: int | None = None) -> pl.DataFrame:
@@ -102,50 +95,3 @@ def test_a_digest_tells_checkpoints_apart(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     digests = [weights_digest(tmp_path / name) for name in "abc"]
     assert digests[0] == digests[2] != digests[1]
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> tuple[Run, Config, Path]:
-    data = yolo_set(
-        tmp_path / "set", {"train/a.png": "0 .5 .5 .4 .4\n", "test/b.png": "1 .5 .5 .2 .2\n", "test/c.png": ""}
-    )
-    run = Run.create(tmp_path / "runs", "one")
-    run.save_dataset(read_dataset(data).dataset)
-    return run, config_from_dict({"data": {"path": str(data)}}), data
-
-
-def test_unchanged_data_gives_no_finding(kept: tuple[Run, Config, Path]) -> None:
-    run, config, _ = kept
-    part = run.dataset().split("test")
-    assert changed_pictures(run, part) == []
-    assert changed_labels(part, config) == []
-
-
-def test_changed_and_missing_pictures_are_named(kept: tuple[Run, Config, Path]) -> None:
-    run, _, data = kept
-    content = bytearray((data / "images/test/b.png").read_bytes())
-    content[-20] ^= 1
-    (data / "images/test/b.png").write_bytes(content)
-    (data / "images/test/c.png").unlink()
-    (finding,) = changed_pictures(run, run.dataset().split("test"))
-    assert finding.id == "evaluation.pictures_changed"
-    assert finding.evidence["pictures"] == ["images/test/b.png", "images/test/c.png"]
-    (run.path / "dataset" / "files.parquet").unlink()  # a run of an earlier version
-    assert changed_pictures(run, run.dataset().split("test")) == []
-
-
-def test_changed_labels_of_the_split_are_named_and_others_are_not(kept: tuple[Run, Config, Path]) -> None:
-    run, config, data = kept
-    part = run.dataset().split("test")
-    (data / "labels/train/a.txt").write_text("0 .5 .5 .3 .3\n")
-    assert changed_labels(part, config) == []
-    (data / "labels/test/c.txt").write_text("0 .5 .5 .3 .3\n")
-    (finding,) = changed_labels(part, config)
-    assert (finding.id, finding.evidence["pictures"]) == ("evaluation.labels_changed", ["images/test/c.png"])
-
-
-def test_data_that_is_gone_is_said(kept: tuple[Run, Config, Path]) -> None:
-    run, config, data = kept
-    shutil.rmtree(data)
-    (finding,) = changed_labels(run.dataset().split("test"), config)
-    assert (finding.id, finding.severity) == ("evaluation.labels_unknown", "info")
