@@ -96,12 +96,12 @@ def limits(facts: PictureFacts, copied: dict[str, list[str]]) -> None:
 
 
 def correlations(facts: PictureFacts, copied: dict[str, list[str]]) -> None:
-    """Print the correlation of thumbnails, as they are and aligned, for copies that are a little off and for strangers."""
+    """Print the correlation of thumbnails, as they are and aligned, for copies a little off and for strangers."""
     paths, _, thumbnails = arrays(facts)
     place = {path: number for number, path in enumerate(paths)}
     rng = np.random.default_rng(0)
     old = [number for path, number in place.items() if path.startswith(ORIGINAL)]
-    strangers = rng.choice(old, (20_000, 2))
+    strangers = rng.choice(old, (4_000, 2))
     pairs = {"random pairs: highest of 100, of 1,000": strangers[strangers[:, 0] != strangers[:, 1]]} | {
         f"{kind}: lowest, median": np.array(
             [(place[f"{COPY}/{kind}/{k:04}.png"], place[path]) for k, path in enumerate(chosen)]

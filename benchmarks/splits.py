@@ -31,6 +31,7 @@ PEERS = (
     ("iterative", "iterative stratification of groups", True),
     ("iterative_seeds", "best of orders 1 and 2 with 5 seeds", False),
 )
+FIRST_SEED = 10_000  # none of these cases was looked at when the search was made
 Case = tuple[Any, Any]  # boxes [groups, classes], pictures [groups]
 
 
@@ -145,7 +146,7 @@ if __name__ == "__main__":
     parser.add_argument("--sklearn-python", required=True)
     parser.add_argument("--cases", type=int, default=200)
     options = parser.parse_args()
-    random_cases = [random_case(seed) for seed in range(options.cases)]
+    random_cases = [random_case(FIRST_SEED + number) for number in range(options.cases)]
     for parts in ([4, 1], [3, 1, 1]):
         compare(options.sklearn_python, random_cases, np.array(parts))
     starts(random_cases[: options.cases // 5])

@@ -104,8 +104,8 @@ def near_pairs(hashes: Hashes, limit: int) -> Iterator[tuple[NDArray[np.intp], N
         limit: bits that may differ.
 
     Yields:
-        (i, j) with i < j, tile by tile: at most a quarter of a million pairs at a time, however alike the pictures are. The
-        hash of picture i as it is is near one of the eight of picture j.
+        (i, j) with i < j, tile by tile: at most a quarter of a million pairs at a time, however alike the pictures are.
+        The hash of picture i as it is is near one of the eight of picture j.
     """
     least = BITS - 2 * limit
     for right in range(0, len(hashes), _TILE):

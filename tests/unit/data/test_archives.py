@@ -427,6 +427,7 @@ def test_a_changed_byte_is_noticed(tmp_path: Path, kind: str) -> None:
         (bytes(10), "no archive that is known"),
         (b"", "no archive that is known"),
     ],
+    ids=["empty zip", "cut zip", "rar", "7z", "gzip", "empty gzip", "bzip2", "xz", "zeros", "nothing"],
 )
 def test_other_files_are_refused_in_words(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.zip").write_bytes(content)
