@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from .config import Config, load_config
     from .data.dataset import Dataset
     from .data.intake import read_dataset
-    from .data_verbs import audit, import_dataset, split_dataset, tile
+    from .data_verbs import audit
     from .errors import ConfigError, DataError, ModelError, RunError, TrainingError, TuneUpError, UsageError
     from .evaluation_verbs import compare, evaluate, gate, suspects
     from .findings import Finding
+    from .import_verbs import import_dataset, split_dataset, tile
     from .predict_verb import predict
     from .runs import Run
     from .verbs import diagnose, doctor, make_demo, prove_backprop, replay, report, resume, train
@@ -47,7 +48,7 @@ _HOMES = {
     "doctor": "verbs",
     "evaluate": "evaluation_verbs",
     "gate": "evaluation_verbs",
-    "import_dataset": "data_verbs",
+    "import_dataset": "import_verbs",
     "load_config": "config",
     "make_demo": "verbs",
     "predict": "predict_verb",
@@ -56,9 +57,9 @@ _HOMES = {
     "replay": "verbs",
     "report": "verbs",
     "resume": "verbs",
-    "split_dataset": "data_verbs",
+    "split_dataset": "import_verbs",
     "suspects": "evaluation_verbs",
-    "tile": "data_verbs",
+    "tile": "import_verbs",
     "train": "verbs",
 }
 __all__ = [

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from . import data_verbs
+from . import data_verbs, import_verbs
 from .command_line import AsJson, Words, answer, subject_of, subjects_of
 from .data_terminal import print_audit, print_written
 from .errors import UsageError
@@ -17,6 +17,7 @@ from .reporting.data_page import write_audit_page
 
 FromTo = Annotated[list[str] | None, typer.Argument(metavar="SOURCE FOLDER [KEY=VALUE]...", show_default=False)]
 To = Annotated[str, typer.Option("--to", help="Format to write: yolo, coco or voc.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the pictures instead of linking them.")]
 
 
 def audit(
@@ -40,18 +41,18 @@ def audit(
     return 1 if any(finding.severity == "error" for finding in audited.audit.findings) else 0
 
 
-def import_data(words: FromTo = None, to: To = "yolo", as_json: AsJson = False) -> int:
+def import_data(words: FromTo = None, to: To = "yolo", copy: Copy = False, as_json: AsJson = False) -> int:
     """Read a dataset in any format (or a zip or tar of it), repair it in the open, write it anew."""
     source, folder, overrides = _from_to(words, "import")
-    written = data_verbs.import_dataset(source, folder, to=to, overrides=overrides)
+    written = import_verbs.import_dataset(source, folder, to=to, copy=copy, overrides=overrides)
     answer(as_json, written.to_dict(), lambda console: print_written(console, written))
     return 0
 
 
-def split(words: FromTo = None, to: To = "yolo", as_json: AsJson = False) -> int:
+def split(words: FromTo = None, to: To = "yolo", copy: Copy = False, as_json: AsJson = False) -> int:
     """Divide a dataset by class and by what belongs together: data.val_fraction, data.test_fraction, data.group."""
     source, folder, overrides = _from_to(words, "split")
-    written = data_verbs.split_dataset(source, folder, to=to, overrides=overrides)
+    written = import_verbs.split_dataset(source, folder, to=to, copy=copy, overrides=overrides)
     answer(as_json, written.to_dict(), lambda console: print_written(console, written))
     return 0
 
@@ -64,7 +65,7 @@ def tile(
 ) -> int:
     """Cut large pictures into overlapping tiles with their labels: tile=640 overlap=0.2."""
     source, folder, overrides = _from_to(words, "tile")
-    written = data_verbs.tile(source, folder, visible=visible, background=background, overrides=overrides)
+    written = import_verbs.tile(source, folder, visible=visible, background=background, overrides=overrides)
     answer(as_json, written.to_dict(), lambda console: print_written(console, written))
     return 0
 

@@ -10,21 +10,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from .data.intake import Intake
-from .data_verbs import Audited, Written
+from .data_verbs import Audited
+from .import_verbs import Written
 from .terminal import print_findings
 
 
 def print_audit(console: Console, audited: Audited) -> None:
     """Print what was read, the classes with their effective labels, and the findings."""
     _print_intake(console, audited.intake)
-    _print_classes(console, audited.audit.figures)
+    _print_rows(console, audited.audit.figures.get("classes", ()))
     print_findings(console, list(audited.audit.findings), "nothing to mend")
 
 
 def print_written(console: Console, written: Written) -> None:
     """Print what was read, how it is divided, the findings, and where it lies now."""
     _print_intake(console, written.intake)
-    _print_splits(console, written.splits)
+    _print_rows(console, written.splits)
     print_findings(console, list(written.findings))
     console.print(f"written: {escape(str(written.data))}", highlight=False)
     console.print(f"next: tuneup audit {escape(str(written.data))}", highlight=False)
@@ -47,17 +48,7 @@ def rows_words(counts: Mapping[str, int]) -> str:
     return f"{counts['read']} label rows read = {parts}"
 
 
-def _print_classes(console: Console, figures: Mapping[str, Any]) -> None:
-    rows: Sequence[Mapping[str, Any]] = figures.get("classes", ())
-    if not rows:
-        return
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row.values()))
-    console.print(table)
-
-
-def _print_splits(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
     table = Table(*rows[0], box=None, pad_edge=False)

@@ -12,7 +12,7 @@ import polars as pl
 from ..errors import DataError
 from ..findings import Finding
 from .dataset import Dataset
-from .images_csv import NAME, read_images_csv
+from .images_csv import NAME, read_images_csv, values_of
 from .raw import ROWS_NAMED
 
 Keys = list[str | None]
@@ -53,11 +53,6 @@ def fill_groups(dataset: Dataset, group: str) -> tuple[Dataset, list[Finding]]:
     return replace(dataset, images=images), findings
 
 
-def with_groups(dataset: Dataset, group: str) -> Dataset:
-    """Fill the column `group` as `fill_groups`, for callers that show no findings."""
-    return fill_groups(dataset, group)[0]
-
-
 def _column_keys(dataset: Dataset, column: str) -> tuple[Keys, list[Finding]]:
     file = dataset.root / NAME
     table = read_images_csv(dataset.root)
@@ -69,29 +64,20 @@ def _column_keys(dataset: Dataset, column: str) -> tuple[Keys, list[Finding]]:
     if column not in table.columns or column == "path":
         found = ", ".join(name for name in table.columns if name != "path") or "none besides path"
         raise DataError(f"data.group=column:{column}: {file} has no such column (columns: {found})")
-    listed = table.select("path", key=pl.col(column).str.strip_chars().replace("", None))
-    images = dataset.images.select("path").join(listed, on="path", how="left", maintain_order="left")
-    if images["key"].null_count() == images.height:
+    keys, unknown = values_of(table, dataset.images, column)
+    if keys.null_count() == keys.len():
         raise DataError(
             f"data.group=column:{column}: {file} gives no picture of the dataset a value; it names "
-            f"{listed['path'].head(1).to_list()}, the dataset has ['{images['path'][0]}']"
+            f"{table['path'].head(1).to_list()}, the dataset has ['{dataset.images['path'][0]}']"
         )
     findings = []
-    alone = images.filter(pl.col("key").is_null())["path"]
+    alone = dataset.images.filter(keys.is_null())["path"]
     if alone.len():
-        message = f"{alone.len()} of {images.height} pictures have no value in the column {column} of {NAME}"
+        message = f"{alone.len()} of {keys.len()} pictures have no value in the column {column} of {NAME}"
         advice = "each of them stands alone and may go to any split; give it a value if it belongs to others"
-        findings.append(Finding("split.group_not_listed", "warning", message, _named(alone), advice))
-    unknown = listed.join(images, on="path", how="anti")["path"].drop_nulls()
-    if unknown.len():
-        message = f"{unknown.len()} paths in {NAME} belong to no picture of the dataset"
-        advice = "check their spelling; paths are relative to the folder of the file, with forward slashes"
-        findings.append(Finding("split.group_unknown_path", "warning", message, _named(unknown), advice))
-    return images["key"].to_list(), findings
-
-
-def _named(paths: pl.Series) -> dict[str, object]:
-    return {"count": paths.len(), "pictures": paths.head(ROWS_NAMED).to_list()}
+        evidence = {"count": alone.len(), "pictures": alone.head(ROWS_NAMED).to_list()}
+        findings.append(Finding("split.group_not_listed", "warning", message, evidence, advice))
+    return keys.to_list(), [*findings, *unknown]
 
 
 def _duplicate_keys(dataset: Dataset) -> tuple[Keys, list[Finding]]:

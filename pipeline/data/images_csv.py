@@ -38,8 +38,28 @@ def read_images_csv(root: Path) -> pl.DataFrame | None:
     return table
 
 
+def values_of(table: pl.DataFrame, images: pl.DataFrame, column: str) -> tuple[pl.Series, list[Finding]]:
+    """Return a column's value for each picture, null where there is none, and what does not match.
+
+    Args:
+        table: of `read_images_csv`.
+        images: has the column `path`.
+        column: of the table.
+    """
+    listed = table.select("path", key=pl.col(column).str.strip_chars().replace("", None))
+    joined = images.select("path").join(listed, on="path", how="left", maintain_order="left")
+    unknown = listed.join(joined, on="path", how="anti")["path"].drop_nulls()
+    findings = []
+    if unknown.len():
+        message = f"{unknown.len()} paths in {NAME} belong to no picture of the dataset"
+        advice = "check their spelling; paths are relative to the folder of the file, with forward slashes"
+        evidence = {"count": unknown.len(), "files": unknown.head(ROWS_NAMED).to_list()}
+        findings.append(Finding("split.group_unknown_path", "warning", message, evidence, advice))
+    return joined["key"], findings
+
+
 def groups_of(root: Path, images: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
-    """Fill the column `group` from images.csv, where there is one that has it.
+    """Fill the column `group` from images.csv, where there is one that has it; a picture without one stands alone.
 
     Raises:
         DataError: as `read_images_csv`.
@@ -47,11 +67,11 @@ def groups_of(root: Path, images: pl.DataFrame) -> tuple[pl.DataFrame, list[Find
     table = read_images_csv(root)
     if table is None or "group" not in table.columns:
         return images, []
-    filled = images.drop("group").join(table.select("path", "group"), on="path", how="left", maintain_order="left")
-    filled = filled.select(images.columns)
+    keys, findings = values_of(table, images, "group")
+    filled = images.with_columns(group=keys.alias("group"))
     alone = filled.filter(pl.col("group").is_null())["path"]
-    groups = filled["group"].drop_nulls().n_unique()
+    groups = keys.drop_nulls().n_unique()
     evidence = {"groups": groups, "count": alone.len(), "pictures": alone.head(ROWS_NAMED).to_list()}
     rest = f"; {alone.len()} pictures stand in none" if alone.len() else ""
     message = f"{NAME} puts the pictures into {groups} groups that are never separated{rest}"
-    return filled, [Finding("images.groups", "info", message, evidence)]
+    return filled, [Finding("images.groups", "info", message, evidence), *findings]

@@ -21,8 +21,8 @@ from .dataset import BOXES_SCHEMA, Dataset
 from .formats import detect_format, reader
 from .images import listed
 from .images_csv import groups_of
-from .pictures import PictureTable, take_pictures
-from .raw import LEDGER_SCHEMA, RawDataset, raw_boxes
+from .pictures import take_pictures
+from .raw import LEDGER_SCHEMA, RawDataset
 from .remap import class_changes
 from .repair import repair
 from .row_findings import class_findings, row_findings
@@ -137,26 +137,18 @@ def take_in(raw: RawDataset, settings: DataConfig | None = None, *, format: str 
     if raw.images.is_empty():
         raise DataError(f"{raw.root}: no pictures found")
     pictures = take_pictures(raw.root, raw.images)
-    rows, rejected = _once(raw, pictures)
+    if raw.rows_read is not None and raw.rows_read != raw.boxes.height + raw.rejected.height:
+        raise AssertionError(f"{raw.rows_read} rows were read, {raw.boxes.height + raw.rejected.height} handed on")
     changes = class_changes(raw.names, settings.remap, settings.keep)
-    repaired = repair(rows, pictures.images, changes, fractions=raw.fractions)
-    ledger = pl.concat([rejected, repaired.ledger])
+    repaired = repair(raw.boxes, pictures.images, changes, fractions=raw.fractions)
+    ledger = pl.concat([raw.rejected, repaired.ledger])
     images, group_findings = groups_of(raw.root, pictures.images.drop("orientation"))
     boxes = repaired.boxes.select(pl.col(name).cast(dtype) for name, dtype in BOXES_SCHEMA.items())
     dataset = Dataset(changes.names, images, boxes, raw.root, pictures.value_range)
     found = [*raw.findings, *class_findings(repaired.refused, raw.names), *pictures.findings, *row_findings(ledger)]
     found += [*changes.findings, *group_findings]
-    rows_read = rows.height + rejected.height
+    rows_read = raw.boxes.height + raw.rejected.height
     return Intake(dataset, ledger, rows_read, tuple(worst_first(found)), pictures.headers, format, why)
-
-
-def _once(raw: RawDataset, pictures: PictureTable) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return raw rows and rejected rows; where a picture is listed twice, its label file was read twice."""
-    rows = raw.boxes if raw.boxes.width == len(raw_boxes([]).columns) else raw_boxes(raw.boxes.to_dict())
-    if not pictures.doubles:
-        return rows, raw.rejected
-    twice = pl.col("path").is_in(list(pictures.doubles)) & ~pl.struct("path", "source").is_first_distinct()
-    return rows.filter(~twice), raw.rejected.unique(["id", "source"], keep="first", maintain_order=True)
 
 
 def _refusal(intake: Intake) -> str:

@@ -13,7 +13,7 @@ from .dataset import IMAGES_SCHEMA, SPLITS
 from .images import listed
 from .picture_headers import picture_headers
 from .raw import ROWS_NAMED
-from .value_range import value_range_of
+from .value_range import sampled_range
 
 MOST_UNREADABLE = 0.5  # of a split: from here on it is not single files that are broken, but the copy of the data
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -27,14 +27,12 @@ class PictureTable:
         images: columns of `IMAGES_SCHEMA` and `orientation`: the EXIF value by which boxes have to be turned, else 1;
             one row for each picture that can be used, in the order of their paths.
         headers: `path`, `split` and the columns of `picture_headers`, for every picture of the source.
-        doubles: paths that were listed more than once.
         value_range: as `Dataset` has it.
         findings: what a person should know.
     """
 
     images: pl.DataFrame
     headers: pl.DataFrame
-    doubles: frozenset[str]
     value_range: tuple[float, float] | None
     findings: tuple[Finding, ...]
 
@@ -49,7 +47,7 @@ def take_pictures(root: Path, listed_images: pl.DataFrame) -> PictureTable:
     Raises:
         DataError: not a single picture can be read.
     """
-    once, double_findings, doubles = _once_each(listed_images)
+    once, double_findings = _once_each(listed_images)
     headers = pl.concat(
         [
             once.rename({"width": "stated_width", "height": "stated_height"}),
@@ -66,17 +64,17 @@ def take_pictures(root: Path, listed_images: pl.DataFrame) -> PictureTable:
     table = images.select(*(pl.col(name).cast(dtype) for name, dtype in IMAGES_SCHEMA.items()), "orientation")
     value_range, deep_findings = _depth(root, usable)
     findings = (*double_findings, *_unreadable(headers), *turn_findings, *deep_findings)
-    return PictureTable(table, headers, doubles, value_range, findings)
+    return PictureTable(table, headers, value_range, findings)
 
 
-def _once_each(images: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding], frozenset[str]]:
+def _once_each(images: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
     """Keep every picture once: in test before val before train, so that the score cannot flatter."""
     rank = pl.col("split").replace_strict({s: i for i, s in enumerate(SPLITS)}, default=-1, return_dtype=pl.Int8)
     ordered = images.with_columns(rank=rank).sort(["path", "rank"], descending=[False, True], maintain_order=True)
     twice = ordered.filter(pl.col("path").is_duplicated())
     once = ordered.unique("path", keep="first", maintain_order=True).drop("rank")
     if twice.is_empty():
-        return once, [], frozenset()
+        return once, []
     spread = twice.group_by("path", maintain_order=True).agg(pl.col("split").n_unique())
     across = spread.filter(pl.col("split") > 1)["path"]
     same = spread.filter(pl.col("split") == 1)["path"]
@@ -88,7 +86,7 @@ def _once_each(images: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding], froze
     if same.len():
         message = f"{same.len()} pictures are listed more than once in their split; each was taken once"
         findings.append(Finding("images.listed_twice", "warning", message, _named(same), "remove the second entry"))
-    return once, findings, frozenset(twice["path"])
+    return once, findings
 
 
 def _turned(usable: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
@@ -110,7 +108,7 @@ def _turned(usable: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
             "images.labelled_unturned",
             "warning",
             "pictures are turned by their EXIF data, but were labelled as they are stored; their boxes were turned",
-            "look at one of them in the report; `tuneup import` writes a set without the question",
+            "look at one of them in the report, to be sure",
         ),
         (
             "differs",
@@ -171,17 +169,52 @@ def _unreadable(headers: pl.DataFrame) -> list[Finding]:
 
 
 def _depth(root: Path, usable: pl.DataFrame) -> tuple[tuple[float, float] | None, list[Finding]]:
-    """Return the range by which pictures with more than 8 bits are scaled."""
-    deep = usable.filter(pl.col("bits") > 8)["path"]
-    if not deep.len():
+    """Return the range by which pictures with more than 8 bits are scaled, None where they have none in common.
+
+    Only a sample of them is decoded. One of it that turns out to be damaged is named and stays in the set, as those do
+    that are not in the sample: the audit, which decodes all pictures, refuses them.
+    """
+    deep = usable.filter(pl.col("bits") > 8)
+    if deep.is_empty():
         return None, []
-    low, high = value_range_of([root / path for path in deep])
+    fractions, whole = pl.col("mode") == "F", (pl.col("bits") <= 16) | (pl.col("mode") == "I")
+    of_each = [deep.filter(kind)["path"].first() for kind in (whole, fractions)]  # as far as the headers tell
+    if None not in of_each:
+        return None, [_mixed_depth(deep.height, *map(str, of_each))]
+    named = {root / path: path for path in deep["path"]}
+    found = sampled_range(list(named))
+    findings = []
+    if found.unusable:
+        paths = [named[path] for path, _ in found.unusable]
+        files = [f"{path}: {why}" for path, (_, why) in zip(paths, found.unusable, strict=True)]
+        evidence = {"count": len(paths), "pictures": paths[:ROWS_NAMED], "files": files[:ROWS_NAMED]}
+        message = (
+            f"{len(paths)} pictures with more than 8 bits cannot be decoded, although their headers are sound: "
+            "a training would stop at them"
+        )
+        advice = "copy or save them again, or take them out"
+        findings.append(Finding("images.undecodable", "warning", message, evidence, advice))
+    if found.whole and found.fractions:
+        return None, [*findings, _mixed_depth(deep.height, named[found.whole], named[found.fractions])]
+    if found.value_range is None:
+        return None, findings
+    low, high = found.value_range
     message = (
-        f"{deep.len()} pictures have more than 8 bits: their values {low:g} to {high:g} become 0 to 255, in all of "
+        f"{deep.height} pictures have more than 8 bits: their values {low:g} to {high:g} become 0 to 255, in all of "
         "them alike"
     )
     advice = "nothing to do: the range is kept with the run and used again in prediction"
-    return (low, high), [Finding("images.deep", "info", message, {**_named(deep), "range": [low, high]}, advice)]
+    evidence = {**_named(deep["path"]), "range": [low, high]}
+    return (low, high), [*findings, Finding("images.deep", "info", message, evidence, advice)]
+
+
+def _mixed_depth(count: int, whole: str, fractions: str) -> Finding:
+    message = (
+        f"of {count} pictures with more than 8 bits some hold whole numbers, such as {whole}, and others fractions, "
+        f"such as {fractions}: there is no range of values in common by which they could be shown"
+    )
+    evidence = {"count": count, "pictures": [whole, fractions]}
+    return Finding("images.mixed_depth", "error", message, evidence, "save all of them in one form")
 
 
 def _named(paths: pl.Series) -> dict[str, object]:

@@ -58,6 +58,8 @@ class RawDataset:
         fractions: box coordinates are fractions of the picture's size instead of pixels.
         rejected: columns of `LEDGER_SCHEMA`: rows that could not be read as a box, dropped or refused.
         findings: what the reader noticed about files and pictures; an error refuses the dataset.
+        rows_read: rows met in the label files, counted where they are parsed and not from these tables, so that a row
+            lost on the way shows: it must be `boxes.height + rejected.height`. None where nothing was counted.
     """
 
     names: tuple[str, ...]
@@ -67,6 +69,7 @@ class RawDataset:
     fractions: bool = False
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LEDGER_SCHEMA))
     findings: tuple[Finding, ...] = ()
+    rows_read: int | None = None
 
 
 def raw_boxes(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> pl.DataFrame:

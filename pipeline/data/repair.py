@@ -71,9 +71,11 @@ def _repeats(table: pl.DataFrame, stays: pl.Expr) -> pl.Series:
 def _in_pixels(table: pl.DataFrame, fractions: bool) -> pl.DataFrame:
     if not fractions:
         return table
-    return table.with_columns(
-        *(pl.col(c) * pl.col("width") for c in ("x1", "x2")), *(pl.col(c) * pl.col("height") for c in ("y1", "y2"))
-    )
+    # Of a picture that was labelled unturned they are those of its sides as stored, which a quarter turn exchanges.
+    unturned = pl.col("orientation") > 1
+    across = pl.when(unturned).then("height").otherwise("width")
+    down = pl.when(unturned).then("width").otherwise("height")
+    return table.with_columns(*(pl.col(c) * across for c in ("x1", "x2")), *(pl.col(c) * down for c in ("y1", "y2")))
 
 
 def _turned(table: pl.DataFrame) -> pl.DataFrame:

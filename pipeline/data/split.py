@@ -14,7 +14,6 @@ from ..findings import Finding
 from ..sections import DataConfig
 from .dataset import SPLITS, Dataset
 from .groups import fill_groups
-from .groups import with_groups as with_groups
 from .raw import ROWS_NAMED
 from .split_findings import division_findings
 from .split_findings import split_table as split_table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .images import ValueRange, read_stored
+from .images import ValueRange, listed, read_stored
 
 MOST_SAMPLED = 200  # pictures looked at
 # Shares and counts that are left out at either end; `docs/benchmarks/picture_headers.md` has what they were tried on.
@@ -22,8 +23,47 @@ _THREADS = 4  # decoding lets go of Python's lock; each holds one picture at ful
 _NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
 
 
+@dataclass(frozen=True)
+class SampledRange:
+    """What a look at pictures with more than 8 bits told.
+
+    Args:
+        value_range: (black, white), or None where no picture counts or whole numbers and fractions are mixed.
+        unusable: picture and reason of each that was looked at and has no values that count.
+        whole: the first picture that holds whole numbers, or None.
+        fractions: the first picture that holds fractions, or None.
+    """
+
+    value_range: ValueRange | None
+    unusable: tuple[tuple[Path, str], ...]
+    whole: Path | None
+    fractions: Path | None
+
+
 def value_range_of(paths: Sequence[Path]) -> ValueRange:
     """Return (black, white) for all pictures of a set alike, black < white; the same for the same files.
+
+    Args:
+        paths: as for `sampled_range`.
+
+    Raises:
+        DataError: no picture among them has more than 8 bits and can be decoded, or some hold whole numbers and
+            others fractions, which have no range in common.
+    """
+    found = sampled_range(paths)
+    if found.whole and found.fractions:
+        raise DataError(
+            f"some deep pictures hold whole numbers ({found.whole}) and others fractions ({found.fractions}), which "
+            "have no range in common; save all in one form"
+        )
+    if found.value_range is None:
+        head = f"none of {len(paths)} pictures has more than 8 bits and can be decoded"
+        raise DataError(listed(head, [f"{path}: {why}" for path, why in found.unusable]) if found.unusable else head)
+    return found.value_range
+
+
+def sampled_range(paths: Sequence[Path]) -> SampledRange:
+    """Look for one range for all pictures of a set; the same for the same files.
 
     Of each picture counts the largest value that a neighbouring pixel reaches as well, less a hundred-thousandth of
     its pixels: a hot pixel stands alone, a defect does not, however small. A quantile such as 99.9 % would clip a
@@ -33,42 +73,40 @@ def value_range_of(paths: Sequence[Path]) -> ValueRange:
     Args:
         paths: pictures; at most `MOST_SAMPLED` of them, spread evenly, are decoded. Those of 8 bits, and those that
             cannot be decoded, do not count.
-
-    Raises:
-        DataError: no picture among them has more than 8 bits and can be decoded, or some hold whole numbers and
-            others fractions, which have no range in common.
     """
     count = min(len(paths), MOST_SAMPLED)
     sampled = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, count).round().astype(int))]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = [extremes for extremes in pool.map(_extremes_of, sampled) if extremes is not None]
-    if not found:
-        raise DataError(f"none of {len(paths)} pictures has more than 8 bits and can be decoded")
-    whole = [is_whole for _, _, is_whole in found]
-    if any(whole) and not all(whole):
-        raise DataError(
-            f"{sum(whole)} of {len(found)} deep pictures hold whole numbers and the others fractions, which have no "
-            "range in common; save all in one form"
-        )
+        looked = list(zip(sampled, pool.map(_extremes_of, sampled), strict=True))
+    unusable = tuple((path, seen) for path, seen in looked if isinstance(seen, str))
+    found = [(path, seen) for path, seen in looked if seen is not None and not isinstance(seen, str)]
+    whole, fractions = (next((path for path, seen in found if seen[2] is kind), None) for kind in (True, False))
+    one_form = not (whole and fractions)
+    value_range = _common([seen[:2] for _, seen in found]) if found and one_form else None
+    return SampledRange(value_range, unusable, whole, fractions)
+
+
+def _common(found: list[tuple[float, float]]) -> ValueRange:
+    """Return the range of all pictures from the (smallest, largest) value of each."""
     low, high = (np.sort([extremes[k] for extremes in found]) for k in (0, 1))
     stray = max(int(STRAY_PICTURES * len(found)), 1 if len(found) >= ENOUGH else 0)
     black, white = float(low[stray]), float(high[-1 - stray])
     return (black, white) if black < white else (black, black + 1.0)
 
 
-def _extremes_of(path: Path) -> tuple[float, float, bool] | None:
-    """Return smallest and largest value of a picture and whether they are whole numbers; None where it does not count.
+def _extremes_of(path: Path) -> tuple[float, float, bool] | str | None:
+    """Return smallest and largest value of a picture and whether they are whole numbers.
 
-    A picture without a finite value does not count either.
+    None where it has 8 bits and so does not count, and the reason where it should count and cannot.
     """
     try:
         stored = read_stored(path)
-    except DataError:
-        return None
+    except DataError as error:
+        return str(error).removeprefix(f"{path}: ")
     if stored.dtype == np.uint8:
         return None
     low, high = extremes(stored)
-    return (low, high, stored.dtype.kind != "f") if np.isfinite(low) else None
+    return (low, high, stored.dtype.kind != "f") if np.isfinite(low) else "not one of its values is a finite number"
 
 
 def extremes(picture: NDArray[np.generic]) -> tuple[float, float]:

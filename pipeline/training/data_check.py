@@ -38,8 +38,8 @@ class DataCheck:
 
 
 def check_labels(config: Config, prepared: Prepared) -> Audit:
-    """Audit the labels alone: no picture is decoded."""
-    return _audit(config, prepared, pictures=False)
+    """Audit the labels alone: no picture is decoded, and unless `check_data` follows, that is said."""
+    return _audit(config, prepared, pictures=False, said=config.monitor.preflight == 0)
 
 
 def check_data(config: Config, prepared: Prepared, *, budget: float | None = None) -> DataCheck:
@@ -54,16 +54,16 @@ def check_data(config: Config, prepared: Prepared, *, budget: float | None = Non
     started = time.monotonic()
     needed = 0.0 if budget is None else _reading_time(prepared.dataset)
     pictures = budget is None or needed <= _SHARE * budget
-    result = _audit(config, prepared, pictures=pictures, seconds=needed)
+    result = _audit(config, prepared, pictures=pictures, said=not pictures, seconds=needed)
     words = _words(prepared, result)
     found = any(finding.severity != "info" for finding in result.findings)
     checked = Checked("data", "found" if found else "passed", words, time.monotonic() - started, result.figures)
     return DataCheck(checked, result)
 
 
-def _audit(config: Config, prepared: Prepared, *, pictures: bool, seconds: float = 0.0) -> Audit:
+def _audit(config: Config, prepared: Prepared, *, pictures: bool, said: bool, seconds: float = 0.0) -> Audit:
     findings = list(prepared.findings)
-    if not pictures:
+    if said:
         about = f", which would take about {seconds:.0f} s" if seconds else ""
         message = (
             f"the pictures themselves were not looked at{about}: no search for duplicates and leaks between splits"

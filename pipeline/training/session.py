@@ -212,7 +212,7 @@ def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watch
         watcher.on_preflight(config.monitor.preflight, None)
     overrides, budget = _overrides(run, config, model), config.monitor.preflight
     with sigterm_as_interrupt():
-        first = check_data(config, prepared, budget=budget)
+        first = check_data(config, prepared, budget=budget)  # its parts that fail are findings of their own
         _keep_audit(run, prepared, first.audit)
         try:
             rest = run_preflight(config, run.dataset(), overrides, budget=max(0.0, budget - first.checked.seconds))

@@ -85,6 +85,7 @@ def read_coco(path: Path, settings: DataConfig) -> RawDataset:
         root,
         rejected=rejected_rows([row for part in rows for row in part.rejected]),
         findings=(*_encodings(documents), *classes.findings, *findings_of(pictures), *_unknown_classes(rows, classes)),
+        rows_read=sum(document.annotations.count for document in documents),
     )
 
 

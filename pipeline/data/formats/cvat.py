@@ -116,6 +116,7 @@ def _read_image(image: Element, file: str, subset: str | None, rows: LabelRows) 
     about = image.attributes
     split = split_word(about.get("subset", "")) or subset
     rows.entries.append(Entry(file, about.get("name", ""), size(about.get("width")), size(about.get("height")), split))
+    rows.read += sum(element.tag in _SHAPES for element in image.children)
     for element in image.children:
         if element.tag in _SHAPES:
             rows.add(_row(element), f"{file}:{element.line}")

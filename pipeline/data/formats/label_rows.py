@@ -55,11 +55,13 @@ class LabelRows:
         entries: one for each picture that the label files tell of.
         broken: files that could not be read: (file, line or 0, why).
         transcoded: files that were not UTF-8 and were taken for Latin-1.
+        read: rows met in the files, as the reader counts them.
     """
 
     entries: list[Entry] = field(default_factory=list)
     broken: list[tuple[str, int, str]] = field(default_factory=list)
     transcoded: list[str] = field(default_factory=list)
+    read: int = 0
     _shapes: list[Shape] = field(default_factory=list)
     _owners: list[tuple[int, str]] = field(default_factory=list)  # entry and source of each shape
     _rejected: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -81,6 +83,7 @@ class LabelRows:
         """Add the entries of another collection and their rows."""
         first = len(self.entries)
         self.entries.extend(other.entries)
+        self.read += other.read
         self._shapes.extend(other._shapes)
         self._owners.extend((first + entry, source) for entry, source in other._owners)
         self._rejected.extend(other._rejected)
@@ -167,7 +170,9 @@ def dataset_of(
         *name_findings,
         *findings,
     ]
-    return RawDataset(tuple(names), images, boxes, listing.root, rejected=rejected, findings=tuple(found))
+    return RawDataset(
+        tuple(names), images, boxes, listing.root, rejected=rejected, findings=tuple(found), rows_read=rows.read
+    )
 
 
 def listed_classes(listing: Listing, used: Sequence[str]) -> tuple[list[str], list[Finding]]:

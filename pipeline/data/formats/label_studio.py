@@ -24,7 +24,7 @@ from .folder_listing import Pictures, list_below, root_of, sample_files
 from .json_documents import JsonError, load_json, outline
 from .label_files import refuse_unreadable
 from .label_rows import Entry, LabelRows, dataset_of, file_finding
-from .label_studio_regions import is_region, regions, stated_size
+from .label_studio_regions import regions, stated_size
 from .picture_lists import not_listed, resolve
 
 _TASK_KEYS = frozenset({"data", "completions", "predictions", "drafts", "file_upload", "total_annotations"})
@@ -135,10 +135,10 @@ def _read_task(records: list[Any], source: str, file: str, rows: LabelRows, seen
         seen.turned.append(source)
         entry.unusable = "turned"
     rows.entries.append(entry)
-    for place, result in enumerate(results):
-        if is_region(result, results):
-            for row in regions(result, results):
-                rows.add(row, f"{source} result {place}")
+    for place, found in regions(results):
+        rows.read += len(found)
+        for row in found:
+            rows.add(row, f"{source} result {place}")
 
 
 def _annotations(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .shapes import (
@@ -39,16 +38,33 @@ def stated_size(results: Sequence[Any]) -> tuple[int | None, int | None, bool]:
     return width, height, any(number(record.get("image_rotation")) not in (None, 0.0) for record in records)
 
 
-def is_region(result: Any, results: Sequence[Any]) -> bool:
-    """Whether a result is a row: something drawn, or something that cannot be read, but no choice, text or relation.
+def regions(results: Sequence[Any]) -> Iterator[tuple[int, list[Shape | NoShape]]]:
+    """Give each result that is a row, by its place: as boxes, one for each of its classes, or as one row that is none.
 
-    Of two results with one id, a drawing and its class, the drawing is the row.
+    Rows are what is drawn and what cannot be read, but no choice, text or relation. Of two results with one id, a
+    drawing and its class, the drawing is the row.
     """
+    drawn = {_id(result) for result in results if _drawn(result)} - {None}
+    names: dict[Any, list[str]] = {}
+    for result in results:
+        if (key := _id(result)) is not None and (own := _own_names(result)) is not None:
+            names.setdefault(key, own)
+    for place, result in enumerate(results):
+        if _is_row(result, drawn):
+            yield place, _rows(result, names)
+
+
+def _id(result: Any) -> str | int | float | None:
+    known = result.get("id") if isinstance(result, dict) else None
+    return known if isinstance(known, str | int | float) else None
+
+
+def _is_row(result: Any, drawn: Collection[Any]) -> bool:
     if not isinstance(result, dict):
         return True
     kind = result.get("type")
     if kind == "labels":
-        return not any(_drawn(other) and other.get("id") == result.get("id") for other in results)
+        return _id(result) not in drawn
     return _drawn(result) or not isinstance(kind, str) or "labels" in kind
 
 
@@ -57,8 +73,7 @@ def _drawn(result: Any) -> bool:
     return isinstance(kind, str) and kind in _RECTANGLES | _POLYGONS | _ELLIPSES | _NO_BOX
 
 
-def regions(result: Any, results: Sequence[Any]) -> list[Shape | NoShape]:
-    """Return a result as boxes, one for each of its classes, or as one row that is none."""
+def _rows(result: Any, names_by_id: Mapping[Any, list[str]]) -> list[Shape | NoShape]:
     value = result.get("value") if isinstance(result, dict) else None
     if not isinstance(value, dict):
         return [NoShape(NOT_PARSED, f"no region: {result}")]
@@ -66,7 +81,8 @@ def regions(result: Any, results: Sequence[Any]) -> list[Shape | NoShape]:
     text = f"{kind} { {key: value[key] for key in value if key != 'rle'} }"
     if kind in _NO_BOX:
         return [NoShape(NOT_RECTANGLE, text)]
-    names = _names(result, results)
+    own = _own_names(result)  # else those of the result of the same id that holds them
+    names = names_by_id.get(_id(result), []) if own is None else own
     found = _corners(kind, value, stated_size([result])[:2])
     if not names or found is None:
         return [NoShape(NOT_PARSED, text if names else f"region without label: {text}")]
@@ -74,20 +90,14 @@ def regions(result: Any, results: Sequence[Any]) -> list[Shape | NoShape]:
     return [Shape(name, corners, note, text) for name in names]
 
 
-def _names(result: dict[str, Any], results: Sequence[Any]) -> list[str]:
-    """Return the classes of a region: its own, or those of the result of the same id that holds them."""
-    for one in chain([result], (other for other in results if _same_region(result, other))):
-        value = one.get("value")
-        for key, found in value.items() if isinstance(value, dict) else ():
-            if str(key).endswith("labels") and isinstance(found, list):
-                names = [class_name(name) for name in found]
-                return list(dict.fromkeys(name for name in names if name))
-    return []
-
-
-def _same_region(result: dict[str, Any], other: Any) -> bool:
-    known = result.get("id")
-    return isinstance(other, dict) and other is not result and known is not None and other.get("id") == known
+def _own_names(result: Any) -> list[str] | None:
+    """Return the classes that a result holds, or None if it has no list of them."""
+    value = result.get("value") if isinstance(result, dict) else None
+    for key, found in value.items() if isinstance(value, dict) else ():
+        if str(key).endswith("labels") and isinstance(found, list):
+            names = [class_name(name) for name in found]
+            return list(dict.fromkeys(name for name in names if name))
+    return None
 
 
 def _corners(kind: str, value: dict[str, Any], stated: tuple[int | None, int | None]) -> tuple[Corners, str] | None:

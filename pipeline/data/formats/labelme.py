@@ -91,6 +91,7 @@ def _read_file(root: Path, file: str, rows: LabelRows, grouped: list[str]) -> No
     name = document.get("imagePath")
     width, height = size(document.get("imageWidth")), size(document.get("imageHeight"))
     rows.entries.append(Entry(file, name if isinstance(name, str) else "", width, height))
+    rows.read += len(shapes)
     for place, shape in enumerate(shapes):
         rows.add(_row(shape), f"{file}:shape {place}")
     groups = Counter(

@@ -94,6 +94,7 @@ def _read_file(root: Path, file: str, settings: DataConfig, rows: LabelRows, see
     stated = about.get("size")
     width, height = (size(stated.text_of(side)) if stated else None for side in ("width", "height"))
     rows.entries.append(Entry(file, about["filename"].text.strip() if "filename" in about else "", width, height))
+    rows.read += sum(part.tag == "object" for part in parts)
     for part in parts:
         if part.tag == "object":
             row, source = _row(part, settings.voc_offset), f"{file}:{part.line}"

@@ -95,6 +95,7 @@ def read_yolo(path: Path, settings: DataConfig) -> RawDataset:
         fractions=settings.coordinates == "fractions",
         rejected=rejected,
         findings=tuple(findings),
+        rows_read=files.rows_read,
     )
 
 
@@ -149,11 +150,12 @@ def _looked_in(pictures: list[Picture]) -> str:
 
 @dataclass(frozen=True)
 class _Files:
-    """The rows of all label files (`PARSED_SCHEMA`), and encoding and problem of each file."""
+    """The rows of all label files (`PARSED_SCHEMA`), encoding and problem of each, and a count of the rows."""
 
     rows: pl.DataFrame
     encodings: list[str]
     problems: list[str | None]
+    rows_read: int
 
     @property
     def class_numbers(self) -> pl.Series:
@@ -166,19 +168,20 @@ def _parse_files(labels: list[str], numbers: Mapping[str, int], *, pixels: bool)
     encodings: list[str] = []
     problems: list[str | None] = []
     texts: list[str] = []
-    waiting = 0
+    waiting, rows_read = 0, 0
     for number, label in enumerate(labels, start=1):
         content = read_text(label)
         encodings.append(content.encoding)
         problems.append(content.problem)
         texts.append(content.text)
+        rows_read += sum(not line.isspace() for line in content.text.split("\n") if line)
         waiting += len(content.text)
         if waiting > _TEXT_AT_ONCE or number == len(labels):
             rows = parse_rows(texts, numbers, pixels=pixels)
             first = number - len(texts)
             tables.append(rows.with_columns((pl.col("file") + first).cast(pl.UInt32)))
             texts, waiting = [], 0
-    return _Files(pl.concat(tables), encodings, problems)
+    return _Files(pl.concat(tables), encodings, problems, rows_read)
 
 
 def _tables(

@@ -16,7 +16,9 @@ import polars as pl
 from helpers import snapshot
 from hypothesis import HealthCheck, given, settings
 
+from pipeline.data.formats import reader
 from pipeline.data.intake import Intake, survey
+from pipeline.data.raw import RawDataset
 from pipeline.errors import DataError
 from pipeline.sections import DataConfig
 
@@ -52,7 +54,9 @@ def fuzz(format: str, cases: int) -> Tally:
             started = time.monotonic()
             tally.cases += 1
             try:
-                intake = survey(DataConfig(path=Path(folder), format=format))  # type: ignore[arg-type]
+                config = DataConfig(path=Path(folder), format=format)  # type: ignore[arg-type]
+                intake = survey(config)
+                _nothing_lost(reader(format)(Path(folder), config), intake)
             except DataError as error:
                 words = str(error).strip()
                 tally.refused += 1
@@ -75,6 +79,11 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         assert place.resolve().is_relative_to(folder.resolve()), "a grammar must not write elsewhere"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
+
+
+def _nothing_lost(raw: RawDataset, intake: Intake) -> None:
+    """Check that all rows that the reader met in the files reach the intake, each one once."""
+    assert raw.rows_read == raw.boxes.height + raw.rejected.height == intake.rows_read
 
 
 def _sums(intake: Intake, tally: Tally) -> None:

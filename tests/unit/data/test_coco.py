@@ -89,6 +89,24 @@ def test_boxes_are_checked_like_those_of_any_format(tmp_path: Path) -> None:
     }
 
 
+def test_two_picture_ids_that_share_a_file_keep_all_their_rows(tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": "a.png"} for n in (1, 2)]
+    notes = [_note(7, [1, 2, 5, 5]), _note(7, [11, 2, 5, 5], image_id=2), _note(8, None, image_id=2)]
+    raw = _raw(_write(tmp_path / "train.json", _document(images, notes)))
+    assert raw.images["path"].to_list() == ["a.png", "a.png"]
+    assert corners(raw.boxes) == [(1, 2, 6, 7), (11, 2, 16, 7)]
+    assert (raw.rejected.height, raw.rows_read) == (1, 3)
+
+
+def test_a_picture_in_two_files_has_the_rows_of_both_once(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        _write(tmp_path / f"{name}.json", _document(None, [_note(1, [1, 2, 5, 5]), _note(2, [2, 2, 5, 5])]))
+    raw = _raw(tmp_path)
+    assert raw.images.select("path", "split").rows() == [("a.png", "train"), ("a.png", "val")]
+    assert raw.boxes["source"].to_list() == [f"{s}.json:annotation {n}" for s in ("train", "val") for n in (1, 2)]
+    assert raw.rows_read == 4
+
+
 # ---- splits and folders ---------------------------------------------------------------------------------------------
 
 

@@ -360,6 +360,7 @@ def test_whatever_is_there_is_read_or_refused_in_words_and_stays_as_it_is(case: 
         if found is not None:
             assert isinstance(found, RawDataset)
             assert found.boxes.height + found.rejected.height == sum(map(_rows_in, find_coco_files(root)))
+            assert found.rows_read == found.boxes.height + found.rejected.height
         assert snapshot(root) == before
 
 

@@ -257,6 +257,17 @@ def test_no_picture_outside_of_the_folder_is_looked_at(tmp_path: Path, name: str
         read(tmp_path / "set")
 
 
+def test_a_picture_that_two_files_list_has_the_rows_of_both_once(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    cvat(tmp_path / "one.xml", image("a.png", PLAIN, PLAIN, more='subset="Train"'))
+    cvat(tmp_path / "two.xml", image("a.png", PLAIN, '<points label="pit" points="1,2"/>', more='subset="Validation"'))
+    raw = read(tmp_path)
+    assert sorted(raw.images.select("path", "split").rows()) == [("a.png", "train"), ("a.png", "val")]
+    assert raw.boxes["source"].to_list() == ["one.xml:5", "one.xml:6", "two.xml:5"]
+    assert raw.rejected["source"].to_list() == ["two.xml:6"]
+    assert raw.rows_read == 4
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -321,5 +332,6 @@ def test_anything_is_read_or_refused_in_words(
     folder = written(tmp_path_factory.mktemp("cvat"), files)
     before = snapshot(folder)
     with contextlib.suppress(DataError):
-        assert isinstance(read(folder), RawDataset)
+        raw = read(folder)
+        assert raw.rows_read == raw.boxes.height + raw.rejected.height
     assert snapshot(folder) == before

@@ -26,8 +26,8 @@ from pipeline.data.formats.coco_writer import write_coco, write_coco_labels
 from pipeline.data.formats.placing import empty_folder, write_new
 from pipeline.data.formats.voc_writer import write_voc
 from pipeline.data.formats.yolo_writer import write_yolo
+from pipeline.data.groups import fill_groups
 from pipeline.data.intake import read_dataset
-from pipeline.data.split import with_groups
 from pipeline.errors import DataError, UsageError
 
 Writer = Callable[..., Path]
@@ -317,7 +317,7 @@ def test_a_written_set_has_groups_by_folder(tmp_path: Path) -> None:
     paths = {"board1/a.png": "train", "board2/a.png": "train", "board2/b.png": "train"}
     for write in (write_yolo, write_coco):
         _, data = _written(tmp_path / write.__name__, paths, write)
-        grouped = with_groups(read_dataset(data).dataset, "folder")
+        grouped = fill_groups(read_dataset(data).dataset, "folder")[0]
         assert grouped.images.group_by("group").len().height == 2
 
 

@@ -12,7 +12,12 @@ _SUFFIXES = {"csv", "json", "parquet", "txt"}  # such as classes.txt: a file's n
 
 def _used() -> set[str]:
     pipeline = ROOT / "pipeline"
-    sources = [*(pipeline / "data").rglob("*.py"), pipeline / "data_verbs.py", pipeline / "training" / "data_check.py"]
+    sources = [
+        *(pipeline / "data").rglob("*.py"),
+        pipeline / "data_verbs.py",
+        pipeline / "import_verbs.py",
+        pipeline / "training" / "data_check.py",
+    ]
     quoted = re.compile(rf"[\"']({_ID})[\"']")
     found = {key for source in sources for key in quoted.findall(source.read_text("utf-8"))}
     return {key for key in found if key.partition(".")[2] not in _SUFFIXES}

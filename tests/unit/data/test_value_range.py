@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import value_range as module
 from pipeline.data.images import read_picture
-from pipeline.data.value_range import ENOUGH, MOST_SAMPLED, extremes, value_range_of
+from pipeline.data.value_range import ENOUGH, MOST_SAMPLED, SampledRange, extremes, sampled_range, value_range_of
 from pipeline.errors import DataError
 
 Values = np.ndarray[Any, Any]
@@ -117,11 +117,29 @@ def test_pictures_of_8_bits_and_damaged_ones_do_not_count(tmp_path: Path) -> Non
     assert snapshot(tmp_path) == before
 
 
+def test_pictures_that_should_count_and_cannot_are_told_with_the_reason(tmp_path: Path) -> None:
+    (deep,) = written(tmp_path, [surface(1)])
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(deep.read_bytes()[:300])
+    nothing = tmp_path / "nothing.tif"
+    cv2.imwrite(str(nothing), np.full((9, 9), np.nan, np.float32))
+    found = sampled_range([torn, deep, nothing])
+    assert found.value_range == value_range_of([deep])
+    assert (found.whole, found.fractions) == (deep, None)
+    assert [path for path, _ in found.unusable] == [torn, nothing]
+    assert found.unusable[0][1].startswith("not a picture that can be decoded")
+    assert str(torn) not in found.unusable[0][1]
+    assert "finite number" in found.unusable[1][1]
+    with pytest.raises(DataError, match=r"torn\.png"):
+        value_range_of([torn])
+
+
 def test_whole_numbers_and_fractions_have_no_range_in_common(tmp_path: Path) -> None:
     (one,) = written(tmp_path, [surface(1)])
     (other,) = written(tmp_path, [np.random.default_rng(0).random((9, 9)).astype(np.float32)], ".tif")
-    with pytest.raises(DataError, match="1 of 2 deep pictures hold whole numbers and the others fractions"):
+    with pytest.raises(DataError, match=rf"whole numbers \({one}\) and others fractions \({other}\)"):
         value_range_of([one, other])
+    assert sampled_range([other, one]) == SampledRange(None, (), one, other)
 
 
 def test_a_large_set_is_sampled_evenly_and_always_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -301,6 +301,24 @@ def test_a_list_of_pictures_with_relative_absolute_and_blank_lines(tmp_path: Pat
     assert found.findings == ()  # b.txt has its picture, although the list leaves it out
 
 
+def test_a_picture_that_is_listed_twice_has_its_rows_once(tmp_path: Path) -> None:
+    yolo_set(tmp_path, {"train/a.png": ROW * 2 + "\n0 x\n", "train/b.png": ROW})
+    (tmp_path / "train.txt").write_text("images/train/a.png\n./images/train/a.png\nimages/train/b.png\n", "utf-8")
+    (tmp_path / "val.txt").write_text("images/train/a.png\n", "utf-8")
+    (tmp_path / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [pit]\n", "utf-8")
+    found = raw(tmp_path)
+    assert found.images["path"].to_list().count("images/train/a.png") == 3
+    assert sorted(found.boxes["source"]) == ["labels/train/a.txt:1", "labels/train/a.txt:2", "labels/train/b.txt:1"]
+    assert found.rejected["source"].to_list() == ["labels/train/a.txt:4"]
+    assert found.rows_read == 4
+
+
+def test_rows_of_a_label_file_that_cannot_be_read_are_in_no_count(tmp_path: Path) -> None:
+    yolo_set(tmp_path, {"train/a.png": ROW, "train/b.png": ROW})
+    (tmp_path / "labels/train/b.txt").write_bytes(b"0 .5 .5 .5 .5\n\0\1")
+    assert raw(tmp_path).rows_read == 1
+
+
 def test_lines_of_missing_pictures_are_named_and_left_out(tmp_path: Path) -> None:
     yolo_set(tmp_path, {"train/a.png": ROW})
     (tmp_path / "lists").mkdir()
@@ -555,6 +573,7 @@ def test_whatever_stands_there_is_read_or_refused_with_words(
     assert dict(found.images.schema) == RAW_IMAGES_SCHEMA
     assert dict(found.boxes.schema) == RAW_BOXES_SCHEMA
     assert dict(found.rejected.schema) == LEDGER_SCHEMA
+    assert found.rows_read == found.boxes.height + found.rejected.height
     pictures = set(found.images["path"])
     assert pictures <= set(case)
     assert set(found.boxes["path"]) <= pictures
