@@ -58,13 +58,21 @@ class TrainingView(Watcher):
             f"{state['optimizer']} lr0 {state['lr0']:.3g}, batch {state['batch']}; pictures: {sizes}",
             highlight=False,
         )
-        print_findings(self.console, run.findings())
+        self._print_what_was_found(run.findings())
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[facts]}"))
             self.progress = Progress(*columns, console=self.console)
             self.task = self.progress.add_task("", total=batches, facts="")
             self.live = Live(Group(self.progress), console=self.console, transient=True, refresh_per_second=4)
             self.live.start()
+
+    def _print_what_was_found(self, findings: Sequence[Finding]) -> None:
+        """Print warnings and errors, and name the notes, which are many: what is trained on is told in the report."""
+        print_findings(self.console, [finding for finding in findings if finding.severity != "info"])
+        notes = [finding.id for finding in findings if finding.severity == "info"]
+        if notes:
+            words = f"  {len(notes)} notes, explained in the report: {', '.join(notes)}"
+            self.console.print(words, highlight=False, style="dim")
 
     def on_batch(self, epoch: int, batch: int) -> None:
         """Move the bar."""

@@ -12,7 +12,7 @@ import polars as pl
 from ..data.dataset import Dataset
 from ..data.images import read_picture
 from ..errors import DataError
-from .error_gallery import CONTEXT, SHOWN, SMALLEST, Cut
+from .error_gallery import SHOWN, Cut, window_around
 from .gallery import Mark, encode, mark_of, name_of, read_for_display
 
 PER_FINDING = 4  # one row of the page
@@ -89,15 +89,7 @@ def _window(row: Mapping[str, Any], concerned: Sequence[Mapping[str, Any]]) -> t
     if not concerned:
         return 0, 0, row["width"], row["height"]
     corners = np.array([[box[name] for name in _CORNERS] for box in concerned])
-    low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
-    side = max(CONTEXT * float((high - low).max()), SMALLEST)
-    bounds = []
-    for centre, length in zip((low + high) / 2, (row["width"], row["height"]), strict=True):
-        extent = max(1, round(min(side, length)))
-        first = int(np.clip(round(centre - extent / 2), 0, max(0, length - extent)))
-        bounds.append((first, first + extent))
-    (left, right), (top, bottom) = bounds
-    return left, top, right, bottom
+    return window_around(corners, row["width"], row["height"])
 
 
 def _part(dataset: Dataset, row: Mapping[str, Any], window: tuple[int, int, int, int]) -> Any:

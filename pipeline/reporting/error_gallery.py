@@ -219,12 +219,21 @@ def _cut(
 
 
 def _window(row: dict[str, Any]) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of the cut in whole pixels, within the picture, not empty."""
     corners = [[row[name] for name in group] for group in (_CORNERS, _TRUTH_CORNERS) if row[group[0]] is not None]
+    return window_around(np.array(corners), row["width"], row["height"])
+
+
+def window_around(corners: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a cut around boxes in whole pixels, within the picture, not empty.
+
+    Args:
+        corners: of the boxes that it shows, [n, 4].
+        width, height: of the picture.
+    """
     low, high = np.min(corners, axis=0)[:2], np.max(corners, axis=0)[2:]
     side = max(CONTEXT * float((high - low).max()), SMALLEST)
     bounds = []
-    for centre, length in zip((low + high) / 2, (row["width"], row["height"]), strict=True):
+    for centre, length in zip((low + high) / 2, (width, height), strict=True):
         extent = max(1, round(min(side, length)))
         first = int(np.clip(round(centre - extent / 2), 0, max(0, length - extent)))
         bounds.append((first, first + extent))
