@@ -17,7 +17,9 @@ from .reporting.data_page import write_audit_page
 
 FromTo = Annotated[list[str] | None, typer.Argument(metavar="SOURCE FOLDER [KEY=VALUE]...", show_default=False)]
 To = Annotated[str, typer.Option("--to", help="Format to write: yolo, coco or voc.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the pictures instead of linking them.")]
+Link = Annotated[
+    bool, typer.Option("--link", help="Link the pictures instead of copying them; the set depends on its source then.")
+]
 
 
 def audit(
@@ -41,18 +43,18 @@ def audit(
     return 1 if any(finding.severity == "error" for finding in audited.audit.findings) else 0
 
 
-def import_data(words: FromTo = None, to: To = "yolo", copy: Copy = False, as_json: AsJson = False) -> int:
+def import_data(words: FromTo = None, to: To = "yolo", link: Link = False, as_json: AsJson = False) -> int:
     """Read a dataset in any format (or a zip or tar of it), repair it in the open, write it anew."""
     source, folder, overrides = _from_to(words, "import")
-    written = import_verbs.import_dataset(source, folder, to=to, copy=copy, overrides=overrides)
+    written = import_verbs.import_dataset(source, folder, to=to, link=link, overrides=overrides)
     answer(as_json, written.to_dict(), lambda console: print_written(console, written))
     return 0
 
 
-def split(words: FromTo = None, to: To = "yolo", copy: Copy = False, as_json: AsJson = False) -> int:
+def split(words: FromTo = None, to: To = "yolo", link: Link = False, as_json: AsJson = False) -> int:
     """Divide a dataset by class and by what belongs together: data.val_fraction, data.test_fraction, data.group."""
     source, folder, overrides = _from_to(words, "split")
-    written = import_verbs.split_dataset(source, folder, to=to, copy=copy, overrides=overrides)
+    written = import_verbs.split_dataset(source, folder, to=to, link=link, overrides=overrides)
     answer(as_json, written.to_dict(), lambda console: print_written(console, written))
     return 0
 

@@ -70,7 +70,7 @@ def import_dataset(
     folder: Path | str,
     *,
     to: str = "yolo",
-    copy: bool = False,
+    link: bool = False,
     config: Configurable = None,
     overrides: Sequence[str] = (),
 ) -> Written:
@@ -80,7 +80,8 @@ def import_dataset(
         source: folder, file or archive (zip, tar).
         folder: to be written; new or empty.
         to: yolo, coco or voc.
-        copy: copy the pictures instead of linking them; those of an archive always are copied.
+        link: link the pictures instead of copying them: quick and small, but the set cannot be moved, and a program
+            that changes its pictures changes the source's. Those of an archive are always copied.
         config: as for `train`; its section `data` says how to read.
         overrides: `key=value` texts such as `data.splits=new` or `data.keep=[pit]`.
 
@@ -92,7 +93,7 @@ def import_dataset(
         raise UsageError(f"--to {to}: written are {', '.join(WRITERS)}")
 
     def write(dataset: Dataset, stage: Path, temporary: bool) -> tuple[Path, Dataset, list[Finding]]:
-        data = WRITERS[to](dataset, stage, copy=copy or temporary)
+        data = WRITERS[to](dataset, stage, copy=temporary or not link)
         kept = dataset if to == "coco" else replace(dataset, boxes=dataset.boxes.filter(~pl.col("crowd")))
         return data, kept, _not_carried(dataset, to)
 
@@ -104,7 +105,7 @@ def split_dataset(
     folder: Path | str,
     *,
     to: str = "yolo",
-    copy: bool = False,
+    link: bool = False,
     config: Configurable = None,
     overrides: Sequence[str] = (),
 ) -> Written:
@@ -115,7 +116,7 @@ def split_dataset(
     """
     if settle(config, overrides).data.splits == "keep":
         overrides = [*overrides, "data.splits=new"]
-    return import_dataset(source, folder, to=to, copy=copy, config=config, overrides=overrides)
+    return import_dataset(source, folder, to=to, link=link, config=config, overrides=overrides)
 
 
 def tile(

@@ -49,6 +49,10 @@ def _to_group(value: Any) -> Any:
     return value
 
 
+def _to_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value  # `keep=pit` on the command line
+
+
 def _to_name(value: Any) -> Any:
     value = str(value) if type(value) is int else value
     if isinstance(value, str) and (value.strip(". ") == "" or re.search(r"[/\\:\0]", value)):
@@ -85,7 +89,9 @@ class DataConfig(Section):
     remap: dict[str, str | None] = Field(
         default={}, description="classes renamed or merged, old: new; a class without a new name is left out"
     )
-    keep: list[str] = Field(default=[], description="classes to keep, by their names after remap; none named: all")
+    keep: Annotated[list[str], BeforeValidator(_to_list)] = Field(
+        default=[], description="classes to keep, by their names after remap; none named: all"
+    )
     splits: Literal["keep", "repair", "new"] = Field(
         default="keep",
         description="keep: as the data has them; repair: groups that cross splits go whole to one; new: divided anew",
@@ -93,7 +99,12 @@ class DataConfig(Section):
     val_fraction: float = Field(
         default=0.15, ge=0, le=0.5, description="share that is used for val where there is no val split"
     )
-    test_fraction: float = Field(default=0.0, ge=0, le=0.5, description="share for test when splits are divided anew")
+    test_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        le=0.5,
+        description="share for test when splits are divided anew; null: as in the data",
+    )
     group: Annotated[str, BeforeValidator(_to_group)] = Field(
         default="none",
         description="pictures never separated by the split: none, folder (those of one folder), duplicates (those "

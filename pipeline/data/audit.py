@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
@@ -31,7 +31,7 @@ class Audit:
     """What an audit found.
 
     Args:
-        findings: worst first; among equals those of the intake first, then in the order of the checks.
+        findings: each id once; worst first; among equals those of the intake first, then in the order of the checks.
         figures: counts by class and split, sizes, duplicates (see `figures_of`), and `seconds` of each part; fit for
             JSON.
     """
@@ -71,8 +71,8 @@ def audit(
     figures = run.tried("figures", lambda: figures_of(snapshot)) or {}
     before = (*(intake.findings if intake is not None else ()), *findings)
     said = {finding.id for finding in before}
-    new = [finding for finding in run.findings if finding.id not in said]
-    return Audit(tuple(worst_first([*before, *new])), {**figures, "seconds": run.seconds})
+    new = [finding for finding in (*run.findings, *run.failures()) if finding.id not in said]
+    return Audit(tuple(_once_each(worst_first([*before, *new]))), {**figures, "seconds": run.seconds})
 
 
 class _Run:
@@ -81,6 +81,7 @@ class _Run:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.seconds: dict[str, float] = {}
+        self._failed: dict[str, str] = {}
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -96,11 +97,19 @@ class _Run:
             try:
                 return part()
             except Exception as error:  # whatever it is, the other checks are worth having
-                message = f"the check '{name}' failed and says nothing: {type(error).__name__}: {error}"
-                advice = "this is an error of the program: report it with this message, please"
-                evidence = {"check": name, "error": f"{type(error).__name__}: {error}"}
-                self.findings.append(Finding("audit.check_failed", "warning", message, evidence, advice))
+                self._failed[name] = f"{type(error).__name__}: {error}"
                 return None
+
+    def failures(self) -> list[Finding]:
+        """Return one finding that names all parts that failed."""
+        if not self._failed:
+            return []
+        words = "; ".join(f"{name} ({error})" for name, error in self._failed.items())
+        count = "a check" if len(self._failed) == 1 else f"{len(self._failed)} checks"
+        message = f"{count} failed, and nothing is known of what would have been found: {words}"
+        advice = "this is an error of the program: report it with this message, please"
+        evidence = {"count": len(self._failed), "checks": dict(self._failed)}
+        return [Finding("audit.check_failed", "warning", message, evidence, advice)]
 
     def look_at_pictures(self, dataset: Dataset, headers: pl.DataFrame | None) -> dict[str, Any]:
         """Return headers, facts and duplicates, each None if looking failed."""
@@ -114,6 +123,19 @@ class _Run:
             "facts": facts,
             "duplicates": self.tried("duplicates", lambda: find_duplicates(dataset, facts)),
         }
+
+
+def _once_each(findings: list[Finding]) -> list[Finding]:
+    """Put findings of one id together, because a run keeps one of each: the first leads, the others are `more`."""
+    by_id: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_id.setdefault(finding.id, []).append(finding)
+    return [first if not more else _joined(first, more) for first, *more in by_id.values()]
+
+
+def _joined(first: Finding, more: list[Finding]) -> Finding:
+    message = "; ".join(finding.message for finding in (first, *more))
+    return replace(first, message=message, evidence={**first.evidence, "more": [dict(f.evidence) for f in more]})
 
 
 def _name(check: Check) -> str:

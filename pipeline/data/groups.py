@@ -48,9 +48,19 @@ def fill_groups(dataset: Dataset, group: str) -> tuple[Dataset, list[Finding]]:
         keys = [match.group(1) if (match := pattern.search(path)) else None for path in paths]
         if not any(keys):
             raise DataError(f"data.group: the expression '{group}' matches no picture, for instance not '{paths[0]}'")
+        findings = _not_matched(group, [path for path, key in zip(paths, keys, strict=True) if key is None], len(paths))
     joined = _joined(dataset.images["group"].to_list(), [key or None for key in keys])
     images = dataset.images.with_columns(group=pl.Series(joined, dtype=pl.String))
     return replace(dataset, images=images), findings
+
+
+def _not_matched(expression: str, alone: list[str], total: int) -> list[Finding]:
+    if not alone:
+        return []
+    message = f"data.group: '{expression}' does not match {len(alone)} of {total} pictures; each of them stands alone"
+    advice = "widen the expression if they belong to others: alone they may go to any split"
+    evidence = {"count": len(alone), "pictures": alone[:ROWS_NAMED]}
+    return [Finding("split.group_no_match", "warning", message, evidence, advice)]
 
 
 def _column_keys(dataset: Dataset, column: str) -> tuple[Keys, list[Finding]]:

@@ -71,6 +71,8 @@ def groups_of(root: Path, images: pl.DataFrame) -> tuple[pl.DataFrame, list[Find
     filled = images.with_columns(group=keys.alias("group"))
     alone = filled.filter(pl.col("group").is_null())["path"]
     groups = keys.drop_nulls().n_unique()
+    if not groups:
+        return filled, findings
     evidence = {"groups": groups, "count": alone.len(), "pictures": alone.head(ROWS_NAMED).to_list()}
     rest = f"; {alone.len()} pictures stand in none" if alone.len() else ""
     message = f"{NAME} puts the pictures into {groups} groups that are never separated{rest}"

@@ -147,6 +147,8 @@ def take_in(raw: RawDataset, settings: DataConfig | None = None, *, format: str 
     dataset = Dataset(changes.names, images, boxes, raw.root, pictures.value_range)
     found = [*raw.findings, *class_findings(repaired.refused, raw.names), *pictures.findings, *row_findings(ledger)]
     found += [*changes.findings, *group_findings]
+    refused = {finding.id for finding in found if finding.severity == "error"}
+    found = [f for f in found if f.severity == "error" or f.id not in refused or f.id == "labels.no_file"]
     rows_read = raw.boxes.height + raw.rejected.height
     return Intake(dataset, ledger, rows_read, tuple(worst_first(found)), pictures.headers, format, why)
 

@@ -43,6 +43,8 @@ LEDGER_SCHEMA: dict[str, Any] = {
     "before": pl.String,
     "after": pl.String,
 }
+# At this share of all rows it is the files that are in another form, and no longer single rows that are spoiled.
+MOST_ROWS = 0.5
 ROWS_NAMED = 10  # rows or files that a finding names; the ledger has all of them
 
 

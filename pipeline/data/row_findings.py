@@ -48,6 +48,7 @@ _WORDS: dict[str, tuple[Severity, str, str]] = {
         "rows have a sixth number, which was taken for a confidence and left out",
         "if these are predictions, check them before training on them",
     ),
+    "labels.keypoints": (_INFO, "rows have keypoints behind the box, which were left out", ""),
     "labels.separator": (_INFO, "rows have commas, semicolons or tabs between their numbers; they were read so", ""),
     "labels.decimal_comma": (_INFO, "rows have decimal commas; they were read as points", ""),
     "labels.class_name": (_INFO, "rows name their class instead of its number; the name was looked up", ""),

@@ -143,14 +143,15 @@ def _repaired(dataset: Dataset, seed: int) -> tuple[Dataset, list[Finding]]:
 def _divided_anew(dataset: Dataset, settings: DataConfig) -> tuple[Dataset, list[Finding]]:
     """Divide all pictures, whatever split they were in."""
     parts, total = _Parts.of(dataset), dataset.images.height
-    names = SPLITS if settings.test_fraction else SPLITS[:2]
-    fractions = np.array([1 - settings.val_fraction - settings.test_fraction, settings.val_fraction])
-    fractions = np.append(fractions, settings.test_fraction)[: len(names)]
+    own_share = dataset.images.filter(pl.col("split") == "test").height / total
+    test = own_share if settings.test_fraction is None else settings.test_fraction
+    names = SPLITS if test else SPLITS[:2]
+    fractions = np.array([1 - settings.val_fraction - test, settings.val_fraction, test])[: len(names)]
     place = None if fractions.min() <= 0 else _by_fraction(parts, fractions, settings.seed)
     if place is None:
         raise DataError(
             f"{dataset.root}: {total} pictures in {len(parts.keys)} groups cannot be divided into {', '.join(names)} "
-            f"at val_fraction={settings.val_fraction:g} and test_fraction={settings.test_fraction:g}; give other "
+            f"at val_fraction={settings.val_fraction:g} and test_fraction={test:g}; give other "
             "fractions, or data.group=none if no pictures belong together"
         )
     divided = _with_splits(dataset, parts, [names[index] for index in place])

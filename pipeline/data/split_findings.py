@@ -10,6 +10,8 @@ from ..findings import Finding
 from .dataset import Dataset
 from .raw import ROWS_NAMED
 
+_EVEN = 1.0  # points; what is divided this evenly is not worth a word
+_FOLDERS = 3  # fewer folders are not boards or fields but the way in which the data is stored
 _WHOLE = {"val": "validation", "test": "test"}
 _COST = {
     "val": "their quality does not count in choosing weights",
@@ -54,7 +56,8 @@ def split_table(dataset: Dataset) -> pl.DataFrame:
 
 def division_findings(dataset: Dataset) -> list[Finding]:
     """Return what is to be said of a dataset with splits: groups that cross them, uneven and missing classes."""
-    return [*_groups_across(dataset), *_largest_deviation(dataset), *_missing_classes(dataset)]
+    across = _groups_across(dataset) or _folders_across(dataset)
+    return [*across, *_largest_deviation(dataset), *_missing_classes(dataset)]
 
 
 def _groups_across(dataset: Dataset) -> list[Finding]:
@@ -71,6 +74,21 @@ def _groups_across(dataset: Dataset) -> list[Finding]:
     return [Finding("split.group_in_two_splits", "warning", message, evidence, advice)]
 
 
+def _folders_across(dataset: Dataset) -> list[Finding]:
+    """Look whether folders may be groups that nobody named: several folders of many pictures, some in two splits."""
+    if dataset.images["group"].null_count() < dataset.images.height:
+        return []
+    folders = dataset.images.with_columns(folder=pl.col("path").str.replace(r"/?[^/]*$", ""))
+    spread = folders.group_by("folder").agg(split=pl.col("split").drop_nulls().n_unique(), pictures=pl.len())
+    across = spread.filter(pl.col("split") > 1)["folder"].sort()
+    if spread.height < _FOLDERS or across.is_empty() or spread.height > dataset.images.height / 2:
+        return []
+    message = f"{across.len()} of {spread.height} folders have pictures in more than one split"
+    advice = "if a folder stands for a board or a field, data.group=folder data.splits=repair keeps each in one split"
+    evidence = {"count": across.len(), "folders": across.head(2 * ROWS_NAMED).to_list()}
+    return [Finding("split.folder_in_two_splits", "info", message, evidence, advice)]
+
+
 def _largest_deviation(dataset: Dataset) -> list[Finding]:
     classes = split_table(dataset)[:-1]
     cells = [
@@ -78,9 +96,9 @@ def _largest_deviation(dataset: Dataset) -> list[Finding]:
     ]
     if len(dataset.splits) < 2 or not cells:
         return []
-    _, split, row = max(cells, key=lambda cell: cell[0])
+    worst, split, row = max(cells, key=lambda cell: cell[0])
     boxes, total = row[f"{split}_boxes"], sum(row[f"{name}_boxes"] for name in dataset.splits)
-    if not total:
+    if not total or worst < _EVEN:
         return []
     message = (
         f"of all classes {row['class']} is divided least evenly: {split} has {row[f'{split}_wanted']:.1%} of the "
@@ -101,7 +119,9 @@ def _largest_deviation(dataset: Dataset) -> list[Finding]:
 def _missing_classes(dataset: Dataset) -> list[Finding]:
     """Find classes without a box in val or test; a crowd is none."""
     table = split_table(dataset)[:-1]
-    findings = []
+    findings: list[Finding] = []
+    if dataset.boxes.filter(~pl.col("crowd")).is_empty():
+        return findings  # that is another finding, and a worse one
     for split in dataset.splits:
         absent = table.filter(pl.col(f"{split}_boxes") == 0)["class"].to_list() if split in _WHOLE else []
         if not absent:

@@ -17,7 +17,7 @@ from ..leash import tighten
 from ..runs import Run, now
 from . import chosen, split_guard
 from .analysis import Analysis, analyse, grouping
-from .changed_data import changed_data
+from .changed_data import changed_data, refuse_missing
 from .intervals import image_weights
 from .label_errors import suspects
 from .operating_point import Rule
@@ -160,6 +160,7 @@ def _evaluate(run: Run, weights: Path, part: Dataset, config: Config, about: dic
     tighten()
     started, rule = time.perf_counter(), rule_of(config)
     split, fingerprint = about["split"], part.fingerprint()
+    refuse_missing(part, split)
     findings = [] if about["chose_checkpoint"] is None else changed_data(run, part, config)
     settings = predict_settings(config)
     predictions = predict_dataset(weights, part, settings)

@@ -52,8 +52,9 @@ def _of_rows(dataset: Dataset, sources: Sequence[str]) -> list[Cut]:
 
 
 def _of_pictures(dataset: Dataset, paths: Sequence[Any]) -> list[Cut]:
-    wanted = [str(path) for path in paths if isinstance(path, str)]
-    images = dataset.images.filter(pl.col("path").is_in(wanted)).head(PER_FINDING)
+    """Return the first of the pictures, in their order: a finding names pairs side by side, the most telling first."""
+    wanted = pl.DataFrame({"path": [path for path in paths if isinstance(path, str)]}, {"path": pl.String})
+    images = wanted.join(dataset.images, on="path", maintain_order="left").head(PER_FINDING)
     return [_cut(dataset, row, []) for row in images.iter_rows(named=True)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...findings import Finding
-from . import boxes, classes, effective, forgotten, leaks, overlaps, pictures, pixels, splits
+from . import boxes, classes, effective, forgotten, labelled, leaks, overlaps, pictures, pixels, splits
 from .figures import figures_of
 from .snapshot import Snapshot, take_snapshot
 
@@ -13,6 +13,7 @@ Check = Callable[[Snapshot], list[Finding]]
 
 # In the order in which findings of one severity are shown: what spoils the result most comes first.
 CHECKS: tuple[Check, ...] = (
+    labelled.nothing_labelled,
     pixels.not_decoded,
     leaks.leak_identical,
     leaks.leak_alike,
@@ -45,10 +46,12 @@ CHECKS: tuple[Check, ...] = (
     pictures.odd_sizes,
     pictures.enlarged,
     pictures.modes,
+    pictures.several_pages,
     pixels.brightness,
     pixels.blurred,
     leaks.copies,
     leaks.alike,
+    leaks.not_compared,
 )
 
 __all__ = ["CHECKS", "Check", "Snapshot", "figures_of", "take_snapshot"]

@@ -17,7 +17,7 @@ RARE = 10
 COMMON = 100
 # docs/benchmarks/coverage.md: from 15 boxes on the interval of one class holds the truth, below 10 it does not.
 FEW_MEASURED = 15
-UNEVEN = 10.0  # largest class over smallest; an order of magnitude is worth a note
+UNEVEN = 10.0  # largest class over smallest; an order of magnitude is worth a note; judgement, BCCD has 11
 VERY_UNEVEN = 50.0  # datumaro's default for its warning
 SHORTEST_PLURAL = 4  # letters before an s that may be a plural; "gas" and "ga" are two words
 

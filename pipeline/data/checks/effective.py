@@ -19,10 +19,12 @@ SHARE_OF_CLASS = 0.05
 CELL = 8
 # Ultralytics' default `scale=0.5` shows a picture at 0.5 to 1.5 times its size.
 LARGEST_SCALE = 1.5
-KEPT = 0.99  # share of the lost boxes that a suggested size has to keep; the smallest may be slips of the mouse
+KEPT = (
+    0.99  # share of the lost boxes that a suggested size has to keep; the smallest may be slips of the mouse; judgement
+)
 STRIDE = 32  # imgsz is a multiple of it
 LARGEST_GROWTH = 2.0  # twice the side is four times the time and memory of a step; beyond it tiles are cheaper
-SMALLEST_TILE = 128
+SMALLEST_TILE = 128  # judgement: smaller ones show an object without its surroundings
 
 
 def too_small_to_train(snapshot: Snapshot) -> list[Finding]:

@@ -20,6 +20,8 @@ def figures_of(snapshot: Snapshot) -> dict[str, Any]:
     `classes` and `splits`: `effective` boxes are trained without augmentation at this imgsz, `lost` ones are only
     counted when measuring. `box_sizes`: boxes by the root of their area in pixels of the network's input; the last bin
     is open.
+    `duplicates`: `flat` pictures of nearly one grey were compared as files only, and so many further pairs of pictures
+    with ten pairs each are `not_listed`.
     `box_centres`: boxes by the place of their centre, rows from top to bottom, in a grid over all pictures.
     """
     return {
@@ -99,4 +101,6 @@ def _duplicates(snapshot: Snapshot) -> dict[str, Any] | None:
         "clusters": len(clusters),
         "largest_cluster": max(map(len, clusters), default=0),
         "in_clusters": sum(map(len, clusters)),
+        "flat": len(snapshot.duplicates.flat),
+        "not_listed": snapshot.duplicates.left_out,
     }

@@ -16,8 +16,8 @@ from ...findings import Finding
 from .evidence import counted, listed_names, of_pictures
 from .snapshot import Snapshot
 
-RARELY = 0.05  # of fewer than 20 pictures, a single one is more
-BY_CHANCE = 0.05
+RARELY = 0.05  # judgement; of fewer than 20 pictures, a single one is more
+BY_CHANCE = 0.05  # pictures expected in a whole group; judgement: a false alarm in one of twenty groups
 
 
 def suspiciously_empty(snapshot: Snapshot) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections import Counter
 import polars as pl
 
 from ...findings import Finding, Severity
+from ..duplicates import PAIRS_EACH
 from ..raw import ROWS_NAMED
 from .evidence import counted, plain
 from .snapshot import Snapshot
@@ -62,9 +63,26 @@ def alike(snapshot: Snapshot) -> list[Finding]:
         f"{counted(len(clusters), 'cluster')}, the largest of {max(map(len, clusters)):,}"
     )
     advice = "fewer pictures are independent than there are: data.group=duplicates keeps a cluster in one split"
-    evidence = _evidence(pairs)
+    not_listed = snapshot.duplicates.left_out
+    if not_listed:
+        message += f"; {counted(not_listed, 'further pair')} of pictures that have {PAIRS_EACH} already are not listed"
+    evidence = {**_evidence(pairs), "not_listed": not_listed}
     evidence["clusters"] = [list(cluster[:ROWS_NAMED]) for cluster in clusters[:ROWS_NAMED]]
     return [Finding("images.alike", "info", message, evidence, advice)]
+
+
+def not_compared(snapshot: Snapshot) -> list[Finding]:
+    """Count pictures of nearly one grey, of which nothing tells whether they look alike."""
+    flat = () if snapshot.duplicates is None else snapshot.duplicates.flat
+    if not flat:
+        return []
+    message = (
+        f"{counted(len(flat), 'picture is', 'pictures are')} nearly of one grey: nobody can tell whether they look "
+        "like others, so they were compared as files only"
+    )
+    advice = "if they come from one film or one part, put them into one split by hand: column `group` of images.csv"
+    evidence = {"count": len(flat), "pictures": list(flat[:ROWS_NAMED])}
+    return [Finding("images.flat", "info", message, evidence, advice)]
 
 
 def labels_of_copies(snapshot: Snapshot) -> list[Finding]:

@@ -7,15 +7,16 @@ import math
 import polars as pl
 
 from ...findings import Finding, Severity
+from ..raw import ROWS_NAMED
 from .evidence import counted, of_pictures, plain
 from .snapshot import Snapshot
 
 # Ultralytics' "Tips for best training results" advise 0 to 10 % of pictures without an object.
 BACKGROUND = 0.10
-MOSTLY_BACKGROUND = 0.50  # from here on most batches teach what is not there
+MOSTLY_BACKGROUND = 0.50  # from here on most batches teach what is not there; judgement
 ODD_SIZE = 3.0  # long side against the usual one: beyond what `scale=0.5` (0.5 to 1.5 times) levels out
-FEW = 0.05  # share of the pictures that may be called odd; more is a mixture
-ENLARGED = 2.0
+FEW = 0.05  # share of the pictures that may be called odd; more is a mixture; judgement
+ENLARGED = 2.0  # judgement
 REDUCED = 4.0  # an object of 32 pixels, small by COCO's words, becomes one cell of the finest level
 SMALL_SEEN = 16.0  # pixels; Ultralytics' assigner treats smaller sides as if they were this long (tal.py, `stride_val`)
 BOMB = 178_956_970  # pixels: twice Pillow's MAX_IMAGE_PIXELS, from where on it refuses a file
@@ -27,8 +28,24 @@ KINDS = {
     "RGBA": "colour with transparency",
     "P": "palette",
     "CMYK": "CMYK",
+    "YCbCr": "YCbCr",
+    "LAB": "Lab",
+    "I;16": "grey of 16 bits",
+    "I;16S": "grey of 16 bits",
+    "I": "grey of 32 bits",
+    "F": "grey in fractions",
 }
-QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+# What `images.read_picture` makes of a kind that is neither plain grey nor plain colour. Of grey with more bits
+# `images.deep` tells.
+TREATED = {
+    "1": "black and white becomes 0 and 255",
+    "LA": "transparency is dropped, and what lies behind it is seen",
+    "RGBA": "transparency is dropped, and what lies behind it is seen",
+    "P": "a palette's colours are put in, without transparency",
+    "CMYK": "printing colours are made RGB, without the profile of the printer",
+    "YCbCr": "YCbCr is made RGB",
+    "LAB": "Lab is made RGB",
+}
 
 
 def background(snapshot: Snapshot) -> list[Finding]:
@@ -135,21 +152,43 @@ def huge(snapshot: Snapshot) -> list[Finding]:
 
 
 def modes(snapshot: Snapshot) -> list[Finding]:
-    """Say which kinds of pictures are mixed."""
+    """Say which kinds of pictures are mixed, and what becomes of those that are neither plain grey nor plain colour."""
     if snapshot.headers is None:
         return []
-    kind = pl.col("mode").replace(KINDS)
-    known = _used(snapshot, snapshot.headers).with_columns(kind=kind)
+    known = _used(snapshot, snapshot.headers).with_columns(
+        kind=pl.col("mode").replace(KINDS), special=pl.col("mode").is_in(list(TREATED))
+    )
     counts = known.group_by("kind").len("count").sort(["count", "kind"], descending=[True, False])
-    if counts.height < 2:
+    special = known.filter("special")
+    if counts.height < 2 and special.is_empty():
         return []
-    usual = counts["kind"][0]
-    others = known.filter(pl.col("kind") != usual)
     words = ", ".join(f"{name} {count:,}" for name, count in counts.iter_rows())
-    message = f"pictures of several kinds: {words}"
+    treated = list(dict.fromkeys(TREATED[mode] for mode in special["mode"].unique(maintain_order=True)))
+    message = "; ".join([f"pictures of {'several kinds' if counts.height > 1 else 'one kind'}: {words}", *treated])
     advice = "all are read as colour without transparency; look whether the others come from another camera or tool"
-    evidence = of_pictures(others, kinds=dict(counts.iter_rows()))
+    if counts.height < 2:
+        advice = "all are read as colour without transparency; look at some in the report whether they are as they were"
+    unusual = (pl.col("kind") != counts["kind"][0]) | pl.col("special")
+    others = known.filter(unusual).sort(pl.col("kind") == counts["kind"][0], maintain_order=True)
+    evidence = of_pictures(others, kinds=dict(counts.iter_rows()), treated=treated)
     return [Finding("images.modes", "info", message, evidence, advice)]
+
+
+def several_pages(snapshot: Snapshot) -> list[Finding]:
+    """Find files that hold more than one picture, such as a scanned TIFF or an animation: only the first is read."""
+    if snapshot.headers is None:
+        return []
+    found = _used(snapshot, snapshot.headers).filter(pl.col("pages") > 1).sort("pages", descending=True)
+    if found.is_empty():
+        return []
+    rest = int((found["pages"].cast(pl.Int64) - 1).sum())
+    message = (
+        f"{counted(found.height, 'picture file holds', 'picture files hold')} more than one picture, up to "
+        f"{found['pages'][0]:,}: only the first is read, and {rest:,} others are not seen"
+    )
+    advice = "save each page as a file of its own, with its own labels, if the others matter"
+    evidence = of_pictures(found, pages=found["pages"].head(ROWS_NAMED).to_list(), not_read=rest)
+    return [Finding("images.pages", "info", message, evidence, advice)]
 
 
 def turned(snapshot: Snapshot) -> list[Finding]:

@@ -13,13 +13,15 @@ from .evidence import counted, of_pictures, plain
 from .robust import FAR, deviations
 from .snapshot import Snapshot
 
-BLANK = 1.0  # standard deviation of the grey levels: less than rounding to 8 bits and saving as JPEG leave
+# Standard deviation of the grey levels: less than rounding to 8 bits and saving as JPEG leave; judgement: pictures of
+# the four sets have at least 4.6.
+BLANK = 1.0
 BRIGHTNESS = 0.4  # of the usual brightness: Ultralytics' default `hsv_v=0.4` changes it by so much in training
 # Iglewicz and Hoaglin's limit for median and median absolute deviation. The least sharp pictures of four sound sets are
 # at 2.8; a Gaussian blur of 3 pixels in 640 puts them at 3.3 to 6.7 (docs/findings-data.md).
 BLURRED = 3.5
 BLUR = 2.0  # times less sharp than usual, at least
-ENOUGH = 30  # pictures from which on there is a usual brightness and sharpness
+ENOUGH = 30  # pictures from which on there is a usual brightness and sharpness; judgement
 
 
 def not_decoded(snapshot: Snapshot) -> list[Finding]:
@@ -27,6 +29,9 @@ def not_decoded(snapshot: Snapshot) -> list[Finding]:
     if snapshot.facts is None:
         return []
     broken = snapshot.facts.table.filter(pl.col("problem").is_not_null())
+    if snapshot.headers is not None and snapshot.said("images.mixed_depth"):  # none of the deep ones can be shown
+        deep = snapshot.headers.filter(pl.col("bits") > 8)
+        broken = broken.join(deep, on="path", how="anti", maintain_order="left")
     if broken.is_empty():
         return []
     message = f"{counted(broken.height, 'picture')} cannot be decoded although the header is sound; training would stop"

@@ -100,6 +100,10 @@ class Snapshot:
         """Rows of `boxes` that lie in the same place, as `boxes_in_one_place` gives them."""
         return boxes_in_one_place(self.boxes)
 
+    def said(self, id: str) -> bool:
+        """Whether reading the set has found this already."""
+        return self.intake is not None and any(finding.id == id for finding in self.intake.findings)
+
     def counts(self, part: str) -> dict[int, int]:
         """Return the number of boxes of each class in a part, zeros included."""
         rows = self.per_class.filter(pl.col("part") == part).select("class_id", "boxes")

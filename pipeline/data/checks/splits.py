@@ -19,18 +19,20 @@ from .snapshot import Snapshot
 FEW_PICTURES = 50
 ENOUGH_PICTURES = 200
 BOXES_EACH = 4  # in that measurement; boxes make up for pictures
-NEXT_TO_NONE = 10  # pictures, however many boxes they have: whatever happens to be on them decides
+NEXT_TO_NONE = 10  # pictures, however many boxes they have: whatever happens to be on them decides; judgement
 # Largest distance of two cumulative distributions: 0.2 is that of two normal ones half a standard deviation apart
 # (2 Phi(0.25) - 1), a medium effect in J. Cohen's words.
 DISTANCE = 0.2
 # Share of boxes that would have to change class: 0.15 between two even classes is w = 0.3, Cohen's medium effect.
 CLASS_DISTANCE = 0.15
 KS_ALPHA = 1.95  # critical value of Kolmogorov and Smirnov for a chance of 0.001
-CHANCE_FACTOR = 2.0  # times what a random division of so many pictures differs by on average
+CHANCE_FACTOR = 2.0  # times what a random division of so many pictures differs by on average; judgement
 
 
 def too_small(snapshot: Snapshot) -> list[Finding]:
     """Find val and test splits so small that their score is mostly luck."""
+    if snapshot.boxes.is_empty():  # without any box there is no score at all: another finding
+        return []
     findings = []
     rows = {row["part"]: row for row in snapshot.per_part.to_dicts()}
     for split in snapshot.measured_parts:
@@ -75,7 +77,7 @@ def classes_differ(snapshot: Snapshot) -> list[Finding]:
             "train": _named(snapshot, share),
             split: _named(snapshot, other_share),
         }
-        findings.append(Finding("split.classes_differ", "warning", message, evidence, advice))
+        findings.append(Finding(f"split.classes_differ_in_{split}", "warning", message, evidence, advice))
     return findings
 
 
@@ -104,7 +106,7 @@ def looks_differ(snapshot: Snapshot) -> list[Finding]:
             )
             advice = "fine if new pictures will be like this split; else data.splits=new divides all pictures anew"
             evidence = {"split": split, "distance": plain(distance), "medians": [plain(m) for m in medians]}
-            findings.append(Finding(f"split.{measure.name}_differ", "warning", message, evidence, advice))
+            findings.append(Finding(f"split.{measure.name}_differ_in_{split}", "warning", message, evidence, advice))
     return findings
 
 

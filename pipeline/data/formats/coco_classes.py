@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 from ...errors import DataError
 from ...findings import Finding
-from .coco_rows import is_text, shown
+from .label_text import is_text, shown
+
+_WHOLE = re.compile("0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Classes:
     """Class names, the class index of each category id by file, and what a person should know."""
 
     names: tuple[str, ...]
-    index: Mapping[Path, Mapping[int, int]]
+    index: Mapping[Path, Mapping[int | str, int]]
     findings: tuple[Finding, ...] = ()
 
 
@@ -25,6 +28,7 @@ class Classes:
 class _Category:
     name: str
     parent: str
+    stated: int | str  # its id as it stands in the file
 
 
 def join_classes(categories: Mapping[Path, list[Any]], used: Collection[Any], first: Path) -> Classes:
@@ -41,7 +45,7 @@ def join_classes(categories: Mapping[Path, list[Any]], used: Collection[Any], fi
         DataError: a category is none, two of them have one name, or the files contradict each other.
     """
     by_file = {file: _by_id(file, records) for file, records in categories.items()}
-    by_file, findings = _without_root(by_file, used)
+    by_file, findings = _without_root(by_file, set(map(_whole, used)))
     for file, known in by_file.items():
         names = [category.name for category in known.values()]
         if len(set(names)) < len(names):
@@ -52,7 +56,7 @@ def join_classes(categories: Mapping[Path, list[Any]], used: Collection[Any], fi
         raise DataError(f"{first}: the list of categories is empty; the classes are not known")
     if not contradiction and len(set(names)) == len(names):
         index = {key: number for number, key in enumerate(sorted(together))}
-        return Classes(tuple(names), dict.fromkeys(by_file, index), findings)
+        return Classes(tuple(names), {file: _as_stated(index, known) for file, known in by_file.items()}, findings)
     sets = {frozenset(category.name for category in known.values()) for known in by_file.values()}
     if len(sets) > 1:
         raise DataError(contradiction or f"{first}: the files give one name two category ids: {', '.join(names)}")
@@ -62,15 +66,20 @@ def join_classes(categories: Mapping[Path, list[Any]], used: Collection[Any], fi
 def _by_id(file: Path, records: list[Any]) -> dict[int, _Category]:
     found: dict[int, _Category] = {}
     for record in records:
-        key, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
+        key, name = (_whole(record.get("id")), record.get("name")) if isinstance(record, dict) else (None, None)
         text = str(name).strip() if isinstance(name, str) or type(name) is int else ""
         if type(key) is not int or not text or not is_text(text):
             raise DataError(f"{file}: a category needs an integer 'id' and a 'name', found {shown(record)}")
         parent = record.get("supercategory")
-        category = _Category(text, parent.strip() if isinstance(parent, str) else "")
+        category = _Category(text, parent.strip() if isinstance(parent, str) else "", record["id"])
         if found.setdefault(key, category).name != text:
             raise DataError(f"{file}: category {key} is '{found[key].name}' and '{text}'; give each one its own id")
     return found
+
+
+def _whole(key: Any) -> Any:
+    """Return an id that is the text of a whole number as that number, any other as it is."""
+    return int(key) if isinstance(key, str) and _WHOLE.fullmatch(key) else key
 
 
 def _without_root(
@@ -102,10 +111,15 @@ def _union(by_file: Mapping[Path, Mapping[int, _Category]]) -> tuple[dict[int, s
     return together, contradiction and f"{contradiction}; export all splits with one list of classes"
 
 
+def _as_stated(index: Mapping[int, int], known: Mapping[int, _Category]) -> dict[int | str, int]:
+    """Return the class index by id, with ids that a file states as text as such, so that their use is told."""
+    return {known[key].stated if key in known else key: number for key, number in index.items()}
+
+
 def _by_name(by_file: Mapping[Path, dict[int, _Category]], first: Path, findings: tuple[Finding, ...]) -> Classes:
     names = tuple(by_file[first][key].name for key in sorted(by_file[first]))
     number = {name: place for place, name in enumerate(names)}
-    index = {file: {key: number[category.name] for key, category in known.items()} for file, known in by_file.items()}
+    index = {file: {one.stated: number[one.name] for one in known.values()} for file, known in by_file.items()}
     message = f"the files give the same {len(names)} class names other category ids; classes were joined by name"
     evidence = {"count": len(by_file), "files": [file.name for file in by_file][:10], "names": list(names)}
     finding = Finding("names.joined", "info", message, evidence, f"the order is that of {first.name}")

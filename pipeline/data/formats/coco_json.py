@@ -47,24 +47,6 @@ def looks_like_coco(file: Path) -> bool:
     return not missing
 
 
-def read_text(file: Path) -> tuple[str, str | None]:
-    """Return the text of a JSON file and, if it is not UTF-8, the encoding that it has.
-
-    JSON is UTF-8 (RFC 8259); UTF-16 and UTF-32 are told by their zero bytes, anything else is taken for Latin-1.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or not as text.
-    """
-    content = file.read_bytes()
-    codec = json.detect_encoding(content)
-    try:
-        return content.decode(codec), None if codec.startswith("utf-8") else codec.upper().replace("UTF_", "UTF-")
-    except UnicodeDecodeError:
-        if not codec.startswith("utf-8"):
-            raise
-        return content.decode("latin-1"), "Latin-1"
-
-
 def parse_document(text: str, key: str, consumer: Callable[[], Consumer]) -> Any:
     """Return what `json.loads(text)` returns, but for the list under the top level's `key`.
 

@@ -13,7 +13,8 @@ from typing import Any
 from ...errors import DataError
 from ...findings import Finding
 from ..raw import ROWS_NAMED
-from .coco_rows import is_text, shown
+from .folder_listing import Pictures, claim
+from .label_text import is_text, shown
 
 
 @dataclass
@@ -28,6 +29,8 @@ class FilePictures:
         malformed: records that name no picture.
         shared_ids: ids of two pictures.
         present: number of pictures that are there.
+        missing: names, as stated, of pictures that are in none of the usual folders, by their place in these lists.
+        found: paths of those that `find_below` found.
         tried: folders that were looked in.
     """
 
@@ -39,12 +42,15 @@ class FilePictures:
     malformed: list[str] = field(default_factory=list)
     shared_ids: list[str] = field(default_factory=list)
     present: int = 0
+    missing: dict[int, str] = field(default_factory=dict)
+    found: list[str] = field(default_factory=list)
     tried: tuple[Path, ...] = ()
 
     def absent_text(self) -> str:
         """Say where the pictures were looked for."""
         tried = ", ".join(str(place) for place in self.tried)
-        return f"{self.file}: {len(self.paths)} pictures, such as {self.paths[0]}; looked in {tried}"
+        found = f"{self.file}: {len(self.paths)} pictures, such as {self.paths[0]}"
+        return f"{found}; looked in {tried}, and for their names below"
 
     def malformed_text(self) -> str:
         """Say what a record should have."""
@@ -72,10 +78,43 @@ def file_pictures(file: Path, records: Sequence[Any], root: Path, split: str) ->
             found.heights.append(_side(record.get("height")))
         elif names[place] != name:
             found.shared_ids.append(shown(record["id"]))
-    base, found.present, found.tried = _picture_folder(file, root, split, names)
+    base, absent, found.tried = _picture_folder(file, root, split, names)
     prefix = base.relative_to(root).as_posix()
     found.paths = [posixpath.normpath(f"{prefix}/{name}") for name in names]
+    found.missing = {place: name for place, name in enumerate(names) if posixpath.normpath(name) in absent}
+    found.present = len(set(map(posixpath.normpath, names))) - len(absent)
     return found
+
+
+def find_below(pictures: Sequence[FilePictures], root: Path) -> None:
+    """Look for pictures that are in none of the usual folders in all folders below the root, by name and folders.
+
+    A picture is taken where a name leaves no doubt, and no other entry has it. Linked folders are not followed.
+
+    Args:
+        pictures: of all files; what is found changes them.
+        root: the dataset's folder.
+    """
+    missing = [(one, place, name) for one in pictures for place, name in one.missing.items()]
+    if not missing:
+        return
+    taken = {path for one in pictures for path in set(one.paths) - {one.paths[place] for place in one.missing}}
+    wanted = {posixpath.basename(name).casefold() for _, _, name in missing}
+    free: list[str] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        inside = Path(folder).relative_to(root).as_posix()
+        paths = (posixpath.normpath(f"{inside}/{name}") for name in sorted(files) if name.casefold() in wanted)
+        free.extend(path for path in paths if is_text(path) and path not in taken and os.path.isfile(root / path))
+    claims = claim([[name] for _, _, name in missing], Pictures(free))
+    owners: dict[str, set[str]] = {}
+    for (one, place, _), path in zip(missing, claims, strict=True):
+        owners.setdefault(path or "", set()).add(one.paths[place])
+    for (one, place, _), path in zip(missing, claims, strict=True):
+        if path is not None and len(owners[path]) == 1:  # two files may give two pictures one name
+            one.paths[place] = path
+            one.found.append(path)
+            one.present += 1
 
 
 def _name(file: Path, record: Any) -> str | None:
@@ -96,11 +135,13 @@ def _side(stated: Any) -> int | None:
     return int(stated) if type(stated) in {int, float} and 0 < stated < 2**32 else None
 
 
-def _picture_folder(file: Path, root: Path, split: str, names: Sequence[str]) -> tuple[Path, int, tuple[Path, ...]]:
+def _picture_folder(
+    file: Path, root: Path, split: str, names: Sequence[str]
+) -> tuple[Path, set[str], tuple[Path, ...]]:
     """Return the folder that holds most of the pictures, out of the places where tools put them.
 
     Returns:
-        The folder, the number of pictures that are in it, and all folders that were looked in.
+        The folder, the names of the pictures that are not in it, and all folders that were looked in.
     """
     here = file.parent
     stem = file.stem.removeprefix("instances_")
@@ -112,15 +153,18 @@ def _picture_folder(file: Path, root: Path, split: str, names: Sequence[str]) ->
     for name in names:
         folder, last = posixpath.split(posixpath.normpath(name))
         by_folder.setdefault(folder, set()).add(last)
-    total = sum(map(len, by_folder.values()))
-    best, most = tried[0], -1
+    best, fewest = tried[0], {posixpath.normpath(name) for name in names}
     for place in tried:
-        present = sum(len(wanted & _files_in(place / folder)) for folder, wanted in by_folder.items())
-        if present > most:
-            best, most = place, present
-        if present == total:
+        absent = {
+            posixpath.join(folder, name)
+            for folder, wanted in by_folder.items()
+            for name in wanted - _files_in(place / folder)
+        }
+        if len(absent) < len(fewest):
+            best, fewest = place, absent
+        if not absent:
             break
-    return best, most, tuple(tried)
+    return best, fewest, tuple(tried)
 
 
 def _files_in(folder: Path) -> set[str]:
@@ -140,6 +184,15 @@ def findings_of(pictures: Sequence[FilePictures]) -> list[Finding]:
             evidence = {"count": len(one.paths), "pictures": one.paths[:ROWS_NAMED]}
             message = f"none of the pictures is there: {one.absent_text()}"
             findings.append(Finding("images.missing", "error", message, evidence, "put them into one of these folders"))
+    elsewhere = [path for one in pictures for path in one.found]
+    if elsewhere:
+        message = (
+            f"{len(elsewhere)} pictures lie in other folders than the label files say, and were found by their names"
+        )
+        evidence = {"count": len(elsewhere), "pictures": elsewhere[:ROWS_NAMED]}
+        findings.append(
+            Finding("images.found_by_name", "info", message, evidence, "look whether they are the right ones")
+        )
     malformed = [(one, text) for one in pictures for text in one.malformed]
     if malformed:
         message = f"{len(malformed)} entries of the list 'images' have no 'id' or no 'file_name' and were left out"

@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .coco_outlines import box_of_outline
+from .label_text import LONGEST_SHOWN, is_text, shown
 
-SHOWN = 100  # characters of a value that a message shows
 _KEYS = {int, float, str}  # kinds of value that may be an id
 _NUMBERS = {int, float}
 _HUGE = 10**300  # whole numbers from here on may be too large for a float
@@ -190,19 +190,4 @@ def _labels(piece: list[dict[str, Any]], numbers: list[int]) -> pl.Series:
 
 
 def _label(key: Any) -> str:
-    return key if type(key) is str and len(key) <= SHOWN and is_text(key) else shown(key)
-
-
-def shown(value: Any) -> str:
-    """Return a value as a message shows it: short, and writable whatever is in it."""
-    try:
-        text = str(value) if isinstance(value, str | int | float | list | dict) else repr(value)
-    except (RecursionError, ValueError):  # as deep as the decoder goes, or a whole number of thousands of digits
-        return f"a {type(value).__name__} too large to show"
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-def is_text(value: str) -> bool:
-    r"""Whether a string can be written: JSON can hold half of a character, such as "\ud800"."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+    return key if type(key) is str and len(key) <= LONGEST_SHOWN and is_text(key) else shown(key)

@@ -93,7 +93,7 @@ def _read_file(root: Path, file: str, rows: LabelRows, labels: list[str]) -> Non
     if document.fits and not found.entries:
         rows.broken.append((file, 0, "no picture in it"))
     elif document.fits:
-        rows.transcoded.extend([file] if document.transcoded else [])
+        rows.encodings.append((file, document.encoding))
         rows.take(found)
         labels.extend(name for name in names if name not in labels)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..images import PICTURE_SUFFIXES
+from .label_text import is_text, printable
 
 # Folders that say what kind of file lies in them, not which picture it is: a label file in `labels/x` belongs to the
 # picture of the same stem in `images/x`.
@@ -22,8 +23,9 @@ ROLE_FOLDERS = frozenset(
     "jsons voc labelme".split()
 )
 _LABEL_FOLDERS = frozenset({"annotations", "labels", "json", "jsons", "xml", "xmls"})
-_SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLIT_WORDS |= {"test": "test", "testing": "test"}
+# What folders, files and tools call the splits.
+SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLIT_WORDS |= {"test": "test", "testing": "test"}
 _DEEPEST = 64  # folders in one another that a stated path is compared with
 _MANY = 100  # pictures of one name, from which on it is not worth looking which of them a name fits best
 _RUN_FILES = frozenset({"environment.json", "config.yaml"})  # of a run of this program, which is no part of a dataset
@@ -65,7 +67,7 @@ def list_below(root: Path, suffixes: Collection[str]) -> Listing:
             kind = pictures if suffix in PICTURE_SUFFIXES else files if suffix in suffixes else None
             if kind is not None:
                 path = folder + name
-                (kind if _is_text(path) else odd).append(path if _is_text(path) else ascii(path)[1:-1])
+                (kind if is_text(path) else odd).append(printable(path))
     return Listing(root, tuple(sorted(pictures)), tuple(sorted(files)), tuple(sorted(odd)))
 
 
@@ -133,7 +135,7 @@ def _shallow(path: Path) -> Iterator[tuple[str, list[str]]]:
             try:
                 with os.scandir(path / folder) as entries:
                     for entry in entries:
-                        if entry.name.startswith(".") or entry.name == "__MACOSX" or not _is_text(entry.name):
+                        if entry.name.startswith(".") or entry.name == "__MACOSX" or not is_text(entry.name):
                             continue
                         if entry.is_dir():
                             below.append(f"{folder}{entry.name}/")
@@ -150,14 +152,14 @@ def split_of(path: str) -> str | None:
     """Return the split that a folder on the way to a file names, such as `valid` or `train_images`, or None."""
     for part in path.split("/")[:-1]:
         words = [word for word in re.findall("[a-z]+", part.lower()) if word not in ROLE_FOLDERS and word != "set"]
-        if len(words) == 1 and words[0] in _SPLIT_WORDS:
-            return _SPLIT_WORDS[words[0]]
+        if len(words) == 1 and words[0] in SPLIT_WORDS:
+            return SPLIT_WORDS[words[0]]
     return None
 
 
 def split_word(text: str) -> str | None:
     """Return the split that a word names, such as "Validation", or None."""
-    return _SPLIT_WORDS.get(text.strip().lower())
+    return SPLIT_WORDS.get(text.strip().lower())
 
 
 class Pictures:
@@ -263,8 +265,3 @@ def _roleless(path: str) -> str:
     """Return a path in lower case without the folders that only say what kind of file lies in them."""
     *folders, name = path.split("/")
     return "/".join([*(folder for folder in folders if folder not in ROLE_FOLDERS), name])
-
-
-def _is_text(path: str) -> bool:
-    """Whether a name is text at all: the system allows any bytes, which Python keeps as lone surrogates."""
-    return path.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in path)

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .label_text import read_text
+
 HEAD_BYTES = 1 << 16  # of a file that is only looked at
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(rf'({_STRING})(\s*:)?|([\[{{\]}}])|"', re.DOTALL)
@@ -29,21 +31,17 @@ class Outline(NamedTuple):
     keys: frozenset[str]
 
 
-def load_json(path: Path) -> tuple[Any, bool]:
-    """Return the document, and whether it was not UTF-8 and was taken for Latin-1.
+def load_json(path: Path) -> tuple[Any, str]:
+    """Return the document and the encoding that it was read in, as `TextFile` has it.
 
     Raises:
         JsonError: it cannot be opened or is no JSON.
     """
+    content = read_text(str(path))
+    if content.problem is not None:
+        raise JsonError(content.problem)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise JsonError(error.strerror or str(error)) from error
-    try:
-        try:
-            return json.loads(content), False
-        except UnicodeDecodeError:
-            return json.loads(content.decode("latin-1")), True
+        return json.loads(content.text), content.encoding
     except json.JSONDecodeError as error:
         raise JsonError(error.msg, error.lineno) from error
     except RecursionError as error:

@@ -10,7 +10,7 @@ from ...findings import Finding
 from ..raw import ROWS_NAMED
 from .folder_listing import Pictures, claim, parts_of, split_of, stem_of
 from .label_rows import LabelRows, file_finding
-from .shapes import shown
+from .label_text import shown
 
 
 def pair(rows: LabelRows, pictures: Pictures) -> list[Finding]:

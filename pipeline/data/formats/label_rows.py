@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import polars as pl
 
 from ...findings import Finding, Severity
 from ...sections import DataConfig
 from ..raw import RAW_IMAGES_SCHEMA, ROWS_NAMED, RawDataset, raw_boxes, rejected_rows
+from .class_lists import read_class_list
 from .folder_listing import Listing
-from .shapes import NoShape, Shape, class_name, shown
+from .label_text import encoding_findings, printable, shown
+from .shapes import NoShape, Shape
 
 _UNUSABLE = "labels.picture_unusable"
 _LIST_FILES = ("classes.txt", "labels.txt", "label_map.pbtxt")
@@ -54,13 +54,13 @@ class LabelRows:
     Attributes:
         entries: one for each picture that the label files tell of.
         broken: files that could not be read: (file, line or 0, why).
-        transcoded: files that were not UTF-8 and were taken for Latin-1.
+        encodings: (file, encoding) of text files.
         read: rows met in the files, as the reader counts them.
     """
 
     entries: list[Entry] = field(default_factory=list)
     broken: list[tuple[str, int, str]] = field(default_factory=list)
-    transcoded: list[str] = field(default_factory=list)
+    encodings: list[tuple[str, str]] = field(default_factory=list)
     read: int = 0
     _shapes: list[Shape] = field(default_factory=list)
     _owners: list[tuple[int, str]] = field(default_factory=list)  # entry and source of each shape
@@ -74,16 +74,17 @@ class LabelRows:
         self._line = source
         source = source if self._in_line == 1 else f"{source} #{self._in_line}"
         if isinstance(row, NoShape):
-            self._rejected.append((row.id, shown(source), "dropped", shown(row.text)))
+            self._rejected.append((row.id, printable(source), "dropped", shown(row.text)))
         else:
             self._shapes.append(row)
-            self._owners.append((len(self.entries) - 1, shown(source)))
+            self._owners.append((len(self.entries) - 1, printable(source)))
 
     def take(self, other: LabelRows) -> None:
         """Add the entries of another collection and their rows."""
         first = len(self.entries)
         self.entries.extend(other.entries)
         self.read += other.read
+        self.encodings.extend(other.encodings)
         self._shapes.extend(other._shapes)
         self._owners.extend((first + entry, source) for entry, source in other._owners)
         self._rejected.extend(other._rejected)
@@ -165,7 +166,7 @@ def dataset_of(
     found = [
         *_broken(rows),
         *_odd_names(listing),
-        *_transcoded(rows),
+        *encoding_findings(rows.encodings),
         *_without_file(never, images, settings),
         *name_findings,
         *findings,
@@ -179,7 +180,7 @@ def listed_classes(listing: Listing, used: Sequence[str]) -> tuple[list[str], li
     """Return class names in the order of a list beside the labels where there is one, else sorted.
 
     A list is `classes.txt`, `labels.txt` or `label_map.pbtxt` in the upper two levels of the folder. It counts if it
-    names at least one class that is used; classes that it lacks come behind it.
+    names at least one class that is used, or if none is; classes that it lacks come behind it.
 
     Args:
         listing: of the dataset's folder.
@@ -187,11 +188,12 @@ def listed_classes(listing: Listing, used: Sequence[str]) -> tuple[list[str], li
     """
     candidates = [file for file in listing.files if file.count("/") <= 1 and file.rpartition("/")[2] in _LIST_FILES]
     for file in sorted(candidates, key=lambda file: (file.count("/"), file)):
-        listed = read_class_list(listing.root / file)
-        if set(listed) & set(used):
+        content = read_class_list(str(listing.root / file))
+        listed = list(dict.fromkeys(name for _, name in content.names if name not in _NOT_CLASSES))
+        if set(listed) & set(used) or (listed and not used):
             known = set(listed)
             more = [name for name in used if name not in known]
-            findings = []
+            findings = encoding_findings([(file, content.encoding)])
             if more:
                 message = f"{len(more)} of {len(used)} classes are not in {file}: {', '.join(more[:ROWS_NAMED])}"
                 evidence = {"count": len(more), "classes": more[:ROWS_NAMED], "files": [file]}
@@ -199,27 +201,6 @@ def listed_classes(listing: Listing, used: Sequence[str]) -> tuple[list[str], li
                 findings.append(Finding("names.not_listed", "warning", message, evidence, advice))
             return listed, findings
     return list(used), []
-
-
-def read_class_list(file: Path) -> list[str]:
-    """Return the class names of a list, one in each line, or of a TensorFlow label map; empty where it is none."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig", "replace")
-    except OSError:
-        return []
-    if file.suffix == ".pbtxt":
-        items = re.findall(r"item\s*\{([^}]*)\}", text)
-        pairs = [
-            (re.search(r"\bid\s*:\s*(\d{1,9})", i), re.search(r"\bname\s*:\s*['\"]([^'\"]*)['\"]", i)) for i in items
-        ]
-        names = [name.group(1) for key, name in sorted(((k, n) for k, n in pairs if k and n), key=_by_id)]
-    else:
-        names = text.splitlines()
-    return list(dict.fromkeys(n for n in map(class_name, names) if n and n not in _NOT_CLASSES))
-
-
-def _by_id(pair: tuple[re.Match[str], re.Match[str]]) -> int:
-    return int(pair[0].group(1))
 
 
 # ---- findings about files -------------------------------------------------------------------------------------------
@@ -234,9 +215,11 @@ def _broken(rows: LabelRows) -> list[Finding]:
     if not rows.broken:
         return []
     files = [f"{file}:{line}" if line else file for file, line, _ in rows.broken]
-    message = f"{len(files)} label files cannot be read and were left out with their pictures"
-    first = f"{files[0]}: {rows.broken[0][2]}"
-    return [file_finding("labels.file_broken", "warning", f"{message} ({first})", files, "export or mend them again")]
+    message = (
+        f"{len(files)} label files cannot be read and were left out with their pictures ({files[0]}: "
+        f"{rows.broken[0][2]}); how many rows they have is not known, they are in no count"
+    )
+    return [file_finding("labels.file_broken", "warning", message, files, "export or mend them again")]
 
 
 def _odd_names(listing: Listing) -> list[Finding]:
@@ -244,14 +227,6 @@ def _odd_names(listing: Listing) -> list[Finding]:
         return []
     message = f"the names of {len(listing.odd_names)} pictures or label files are not UTF-8 text"
     return [file_finding("images.name_encoding", "error", message, listing.odd_names, "rename them")]
-
-
-def _transcoded(rows: LabelRows) -> list[Finding]:
-    if not rows.transcoded:
-        return []
-    message = f"{len(rows.transcoded)} label files are not UTF-8 text and were read as Latin-1"
-    advice = "check that the class names are right; else save the files as UTF-8"
-    return [file_finding("labels.encoding", "warning", message, rows.transcoded, advice)]
 
 
 def _without_file(never: Sequence[tuple[str, str | None]], images: pl.DataFrame, settings: DataConfig) -> list[Finding]:

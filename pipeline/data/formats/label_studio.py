@@ -25,6 +25,7 @@ from .json_documents import JsonError, load_json, outline
 from .label_files import refuse_unreadable
 from .label_rows import Entry, LabelRows, dataset_of, file_finding
 from .label_studio_regions import regions, stated_size
+from .label_text import shown
 from .picture_lists import not_listed, resolve
 
 _TASK_KEYS = frozenset({"data", "completions", "predictions", "drafts", "file_upload", "total_annotations"})
@@ -88,11 +89,11 @@ def read_label_studio(path: Path, settings: DataConfig) -> RawDataset:
 
 def _read_file(root: Path, file: str, rows: LabelRows, seen: _Seen) -> None:
     try:
-        document, transcoded = load_json(root / file)
+        document, encoding = load_json(root / file)
     except JsonError as error:
         rows.broken.append((file, error.line, str(error)))
         return
-    rows.transcoded.extend([file] if transcoded else [])
+    rows.encodings.append((file, encoding))
     before = len(rows.entries)
     ids: set[str] = set()
     for place, tasks in enumerate(_by_task(document if isinstance(document, list) else [document])):
@@ -114,7 +115,7 @@ def _by_task(document: list[Any]) -> Iterator[list[Any]]:
 
 def _id(record: Any, place: int) -> str:
     known = record.get("id") if isinstance(record, dict) else None
-    return str(known) if isinstance(known, int | str) else str(place)
+    return shown(known) if isinstance(known, int | str) else str(place)
 
 
 def _read_task(records: list[Any], source: str, file: str, rows: LabelRows, seen: _Seen) -> None:

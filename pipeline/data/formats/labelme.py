@@ -79,7 +79,7 @@ def read_labelme(path: Path, settings: DataConfig) -> RawDataset:
 def _read_file(root: Path, file: str, rows: LabelRows, grouped: list[str]) -> None:
     """Read one file; one that is broken gives no rows at all."""
     try:
-        document, transcoded = load_json(root / file)
+        document, encoding = load_json(root / file)
     except JsonError as error:
         rows.broken.append((file, error.line, str(error)))
         return
@@ -87,7 +87,7 @@ def _read_file(root: Path, file: str, rows: LabelRows, grouped: list[str]) -> No
     if not isinstance(shapes, list):
         rows.broken.append((file, 0, "the list `shapes` is missing"))
         return
-    rows.transcoded.extend([file] if transcoded else [])
+    rows.encodings.append((file, encoding))
     name = document.get("imagePath")
     width, height = size(document.get("imageWidth")), size(document.get("imageHeight"))
     rows.entries.append(Entry(file, name if isinstance(name, str) else "", width, height))

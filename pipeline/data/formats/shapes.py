@@ -15,7 +15,6 @@ DECIMAL_COMMA = "labels.decimal_comma"
 NOT_PARSED = "labels.not_parsed"
 NOT_RECTANGLE = "labels.not_rectangle"
 OUTSIDE = "labels.outside"
-LONGEST_TEXT = 200  # characters of a row that the ledger shows
 
 _NO_NUMBER: Corners = (math.nan, math.nan, math.nan, math.nan)
 _COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -45,13 +44,6 @@ class NoShape(NamedTuple):
 
     id: str
     text: str
-
-
-def shown(text: Any) -> str:
-    """Return text fit for a table: one line, not too long, without half characters."""
-    plain = " ".join(str(text)[: 4 * LONGEST_TEXT].split())
-    clean = plain.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
-    return clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 3] + "..."
 
 
 def class_name(value: Any) -> str:

@@ -89,7 +89,7 @@ def _read_file(root: Path, file: str, settings: DataConfig, rows: LabelRows, see
         return
     if not document.fits:
         return
-    rows.transcoded.extend([file] if document.transcoded else [])
+    rows.encodings.append((file, document.encoding))
     about = {part.tag: part for part in reversed(parts)}  # the first of each kind counts
     stated = about.get("size")
     width, height = (size(stated.text_of(side)) if stated else None for side in ("width", "height"))

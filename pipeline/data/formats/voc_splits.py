@@ -10,10 +10,11 @@ from dataclasses import replace
 from ...findings import Finding
 from ..images import PICTURE_SUFFIXES
 from ..raw import ROWS_NAMED
-from .folder_listing import Listing, split_of
+from .folder_listing import SPLIT_WORDS, Listing, split_of
 from .label_rows import LabelRows, file_finding
+from .label_text import read_text
 
-_LISTS = {"train": "train", "val": "val", "valid": "val", "test": "test", "trainval": "train"}
+_LISTS = {**SPLIT_WORDS, "trainval": "train"}
 _Lists = dict[str, dict[str, set[str]]]  # folder above ImageSets: stem of a picture: splits
 
 
@@ -75,11 +76,8 @@ def _lists(listing: Listing) -> _Lists:
 
 def _stems(listing: Listing, file: str) -> list[str]:
     """Return the stems that a list names: one in each line, at times with folder and suffix."""
-    try:
-        text = (listing.root / file).read_bytes().decode("utf-8-sig", "replace")
-    except OSError:
-        return []
-    names = (line.strip().replace("\\", "/").rpartition("/")[2] for line in text.splitlines())
+    lines = read_text(str(listing.root / file)).text.split("\n")
+    names = (line.strip().replace("\\", "/").rpartition("/")[2] for line in lines)
     return [_stem(name) for name in names if name]
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
+from .label_text import decode_other
+
 DEEPEST = 64  # levels; CVAT's skeletons need 5, an element of VOC 4
 HEAD_BYTES = 1 << 16  # in which the root element must begin when a file is only looked at
 LONGEST_TEXT = 1 << 16  # characters of an element that are kept; names and numbers need a few
@@ -70,7 +72,8 @@ class XmlDocument:
         tag: of the root element. A file that has another one is of another kind: it gives nothing, broken or not.
 
     Attributes:
-        transcoded: whether the file was neither UTF-8 nor what it declares, and was taken for Latin-1.
+        encoding: what it was read in where it is neither UTF-8 nor what it declares, as `TextFile` has it; else
+            `utf-8`.
 
     Raises:
         XmlError: it cannot be opened, or declares an encoding that is not known.
@@ -81,7 +84,7 @@ class XmlDocument:
             content = path.read_bytes()
         except OSError as error:
             raise XmlError(error.strerror or str(error)) from error
-        self._content, encoding, self.transcoded = _as_expat_reads(content)
+        self._content, encoding, self.encoding = _as_expat_reads(content)
         self._tag = tag
         self._parser = _parser(encoding)
         self._parser.StartElementHandler = self._start
@@ -176,22 +179,25 @@ def _parser(encoding: str | None) -> Any:
     return parser
 
 
-def _as_expat_reads(content: bytes) -> tuple[bytes, str | None, bool]:
-    """Return the content, the encoding to tell expat (None: as declared), and whether it was taken for Latin-1."""
+def _as_expat_reads(content: bytes) -> tuple[bytes, str | None, str]:
+    """Return the content, the encoding to tell expat (None: as declared), and `XmlDocument.encoding`."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, whatever is declared
-        return content.decode("utf-16", "replace").encode(), "utf-8", False
+        return content.decode("utf-16", "replace").encode(), "utf-8", "utf-8"
     if b"\0" in content[:4]:
-        return content, None, False
+        return content, None, "utf-8"
     match = _DECLARED.search(content[:200])
     declared = match.group(1).decode().lower() if match else "utf-8"
     if declared in ("utf-8", "utf8", "us-ascii", "ascii") or declared.startswith("utf-16"):
         # "UTF-16" in front of bytes that are plainly not: written by programs that only took over the first line.
-        return (content, "utf-8", False) if _is_utf8(content) else (content, "iso-8859-1", True)
+        if _is_utf8(content):
+            return content, "utf-8", "utf-8"
+        text, encoding = decode_other(content)
+        return text.encode(), "utf-8", encoding
     if declared in _BY_EXPAT:
-        return content, None, False
+        return content, None, "utf-8"
     if _BY_PYTHON.fullmatch(declared):
         try:
-            return content.decode(declared).encode(), "utf-8", False
+            return content.decode(declared).encode(), "utf-8", "utf-8"
         except (UnicodeError, LookupError) as error:
             raise XmlError(f"declares the encoding {declared}, which it does not have ({error})", 1) from error
     raise XmlError(f"declares the encoding {declared}, which is not known; save it as UTF-8", 1)

@@ -7,7 +7,7 @@ Label Studio and CVAT write.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from ...findings import Finding
 from ...sections import DataConfig
 from ..images import listed
 from ..raw import LEDGER_SCHEMA, RAW_BOXES_SCHEMA, RAW_IMAGES_SCHEMA, ROWS_NAMED, RawDataset
-from .yolo_files import Folders, Picture, label_places, pair, shown
-from .yolo_findings import encoding_findings, label_findings, pairing_findings, row_errors
+from .label_text import encoding_findings, is_text, printable, read_text
+from .yolo_files import Folders, Picture, label_places, pair
+from .yolo_findings import label_findings, pairing_findings, row_errors
 from .yolo_layout import Layout, find_data_yaml, is_plain_dataset, layout_of_yaml, plain_layout
 from .yolo_names import Classes, made_up_classes
 from .yolo_rows import PARSED_SCHEMA, parse_rows
-from .yolo_text import read_text
 
 __all__ = [
     "find_data_yaml",
@@ -62,39 +62,28 @@ def read_yolo(path: Path, settings: DataConfig) -> RawDataset:
     pairs = pair(pictures, folders)
     relative = _Relative(layout.root)
     labels = {p.path: label for p, label in zip(pictures, pairs.labels, strict=True) if label is not None}
-    numbers = layout.classes.by_name() if layout.classes else {}
-    files = _parse_files(list(labels.values()), numbers, pixels=settings.coordinates == "pixels")
+    files = _parse_files(list(labels.values()), layout, pixels=settings.coordinates == "pixels")
     classes = layout.classes or made_up_classes(files.class_numbers, settings.first_class)
     names = [relative(label) for label in labels.values()]
     boxes, rejected = _tables(files.rows, [relative(picture) for picture in labels], names, classes)
-    problems = dict(zip(labels.values(), files.problems, strict=True))
-    images = pl.DataFrame(
-        {
-            "path": [relative(picture.path) for picture in pictures],
-            "split": [picture.split for picture in pictures],
-            "label": [None if label is None else relative(label) for label in pairs.labels],
-            "problem": [None if label is None else problems[label] for label in pairs.labels],
-        },
-        dict.fromkeys(("path", "split", "label", "problem"), pl.String),
-    )
-    findings = [
+    images = _picture_table(pictures, pairs.labels, dict(zip(labels.values(), files.problems, strict=True)), relative)
+    findings = (
         *layout.findings,
         *name_findings,
         *classes.with_numbers_seen(files.class_numbers).findings,
         *pairing_findings(pairs, relative),
         *label_findings(images, settings.unlabelled, _looked_in(pictures)),
         *encoding_findings([*layout.encodings, *zip(names, files.encodings, strict=True)]),
-        *row_errors(rejected, boxes.height + rejected.height),
-    ]
-    none = {name: pl.lit(None, dtype) for name, dtype in RAW_IMAGES_SCHEMA.items() if name not in images.columns}
+        *row_errors(rejected, files.rows_read),
+    )
     return RawDataset(
         classes.names,
-        images.filter(pl.col("problem").is_null()).with_columns(**none).select(list(RAW_IMAGES_SCHEMA)),
+        images.filter(pl.col("problem").is_null()).select(list(RAW_IMAGES_SCHEMA)),
         boxes,
         Path(layout.root),
         fractions=settings.coordinates == "fractions",
         rejected=rejected,
-        findings=tuple(findings),
+        findings=findings,
         rows_read=files.rows_read,
     )
 
@@ -104,7 +93,7 @@ def _layout(path: Path, settings: DataConfig, folders: Folders) -> Layout:
         return layout_of_yaml(files[0], settings, folders)
     if os.path.isdir(path):
         return plain_layout(os.path.abspath(path), settings, folders)
-    where = shown(str(path.absolute()))
+    where = printable(str(path.absolute()))
     raise DataError(f"{where}: no data.yaml found; it holds `train:`, `val:` and the list `names:`")
 
 
@@ -114,7 +103,7 @@ def _with_names_of_text(pictures: list[Picture]) -> tuple[list[Picture], list[Fi
     Raises:
         DataError: that is all of them.
     """
-    odd = [shown(path) for path in (picture.path for picture in pictures) if not path.isascii() and shown(path) != path]
+    odd = [printable(path) for path in (picture.path for picture in pictures) if not is_text(path)]
     if not odd:
         return pictures, []
     advice = "rename them"
@@ -122,9 +111,9 @@ def _with_names_of_text(pictures: list[Picture]) -> tuple[list[Picture], list[Fi
         raise DataError(listed(f"names of pictures or folders are not UTF-8 text; {advice}", odd))
     message = f"{len(odd)} names of pictures or folders are not UTF-8 text"
     finding = Finding(
-        "images.name_not_text", "error", message, {"count": len(odd), "pictures": odd[:ROWS_NAMED]}, advice
+        "images.name_encoding", "error", message, {"count": len(odd), "pictures": odd[:ROWS_NAMED]}, advice
     )
-    return [picture for picture in pictures if shown(picture.path) == picture.path], [finding]
+    return [picture for picture in pictures if is_text(picture.path)], [finding]
 
 
 class _Relative:
@@ -139,13 +128,31 @@ class _Relative:
         if folder not in self._folders:
             place = Path(folder)
             inside = place.relative_to(self._root) if place.is_relative_to(self._root) else place
-            self._folders[folder] = shown("" if inside == Path() else f"{inside.as_posix().rstrip('/')}/")
-        return self._folders[folder] + (name if name.isascii() else shown(name))
+            self._folders[folder] = printable("" if inside == Path() else f"{inside.as_posix().rstrip('/')}/")
+        return self._folders[folder] + (name if name.isascii() else printable(name))
+
+
+def _picture_table(
+    pictures: Sequence[Picture],
+    labels: Sequence[str | None],
+    problems: Mapping[str, str | None],
+    relative: Callable[[str], str],
+) -> pl.DataFrame:
+    """Return the columns of `RAW_IMAGES_SCHEMA`, and `label` and `problem` of the label file of each picture."""
+    columns = {
+        "path": [relative(picture.path) for picture in pictures],
+        "split": [picture.split for picture in pictures],
+        "width": [None] * len(pictures),
+        "height": [None] * len(pictures),
+        "label": [None if label is None else relative(label) for label in labels],
+        "problem": [None if label is None else problems[label] for label in labels],
+    }
+    return pl.DataFrame(columns, {**RAW_IMAGES_SCHEMA, "label": pl.String, "problem": pl.String})
 
 
 def _looked_in(pictures: list[Picture]) -> str:
     """Name the folders of labels of the first pictures' folder."""
-    return " and ".join(shown(place) for place in label_places(pictures[0].folder)) if pictures else ""
+    return " and ".join(printable(place) for place in label_places(pictures[0].folder)) if pictures else ""
 
 
 @dataclass(frozen=True)
@@ -162,8 +169,9 @@ class _Files:
         return self.rows.filter(pl.col("id").is_null())["class_id"]
 
 
-def _parse_files(labels: list[str], numbers: Mapping[str, int], *, pixels: bool) -> _Files:
+def _parse_files(labels: list[str], layout: Layout, *, pixels: bool) -> _Files:
     """Read label files, a few thousand at a time."""
+    numbers = layout.classes.by_name() if layout.classes else {}
     tables: list[pl.DataFrame] = [pl.DataFrame(schema=PARSED_SCHEMA)]
     encodings: list[str] = []
     problems: list[str | None] = []
@@ -177,7 +185,7 @@ def _parse_files(labels: list[str], numbers: Mapping[str, int], *, pixels: bool)
         rows_read += sum(not line.isspace() for line in content.text.split("\n") if line)
         waiting += len(content.text)
         if waiting > _TEXT_AT_ONCE or number == len(labels):
-            rows = parse_rows(texts, numbers, pixels=pixels)
+            rows = parse_rows(texts, numbers, pixels=pixels, keypoints=layout.keypoints)
             first = number - len(texts)
             tables.append(rows.with_columns((pl.col("file") + first).cast(pl.UInt32)))
             texts, waiting = [], 0

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ...errors import DataError
 from ..images import PICTURE_SUFFIXES
+from .label_text import printable
 
 CLASS_LISTS = frozenset({"classes.txt", "predefined_classes.txt"})  # LabelImg and Label Studio put one among the labels
 
@@ -33,7 +34,7 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Listing:
+class Folder:
     """What lies in a folder; links count as what they lead to.
 
     Args:
@@ -77,13 +78,13 @@ class Listing:
 
 
 class Folders:
-    """Listings of folders, each one read once."""
+    """What lies in folders, each one read once."""
 
     def __init__(self) -> None:
-        self._listings: dict[str, Listing] = {}
+        self._listings: dict[str, Folder] = {}
         self._real: dict[str, str] = {}
 
-    def __getitem__(self, path: str) -> Listing:
+    def __getitem__(self, path: str) -> Folder:
         """Return what lies in a folder; nothing if there is none.
 
         Raises:
@@ -104,7 +105,7 @@ class Folders:
             self._real[path] = os.path.realpath(path)
         return self._real[path]
 
-    def below(self, path: str) -> Iterator[Listing]:
+    def below(self, path: str) -> Iterator[Folder]:
         """Yield a folder and all folders below it, also those behind links, none of them twice; hidden ones not."""
         waiting, seen = [path], set()
         while waiting:
@@ -117,7 +118,7 @@ class Folders:
             waiting.extend(os.path.join(path, name) for name in visible)
 
 
-def _list(path: str) -> Listing:
+def _list(path: str) -> Folder:
     files, folders, links = [], [], []
     try:
         with os.scandir(path) as entries:
@@ -130,10 +131,10 @@ def _list(path: str) -> Listing:
                     if entry.is_symlink():
                         links.append(entry.name)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no file can have
-        return Listing(path)
+        return Folder(path)
     except OSError as error:
-        raise DataError(f"{shown(path)}: this folder cannot be read ({error.strerror or error})") from error
-    return Listing(path, frozenset(files), tuple(sorted(folders)), frozenset(links))
+        raise DataError(f"{printable(path)}: this folder cannot be read ({error.strerror or error})") from error
+    return Folder(path, frozenset(files), tuple(sorted(folders)), frozenset(links))
 
 
 def _kind(entry: os.DirEntry[str]) -> str | None:
@@ -151,11 +152,6 @@ def is_picture_name(name: str) -> bool:
 def stem_of(name: str) -> str:
     """Return the name of a file, which has one, without its last suffix."""
     return name[: name.rfind(".")]
-
-
-def shown(text: str) -> str:
-    """Return a name so that it can be printed: the system allows bytes in it that are no text."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _folded(stem: str) -> str:

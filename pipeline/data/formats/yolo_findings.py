@@ -7,12 +7,8 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from ...findings import Finding
-from ..raw import ROWS_NAMED
+from ..raw import MOST_ROWS, ROWS_NAMED
 from .yolo_files import Pairs
-
-# At this share of all rows it is the files that are in another form, and no longer single rows that are spoiled.
-MOST_ROWS = 0.5
-_SPOKEN = {"cp1252": "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
 
 
 def label_findings(table: pl.DataFrame, unlabelled: float, looked_in: str) -> list[Finding]:
@@ -79,17 +75,6 @@ def pairing_findings(pairs: Pairs, relative: Callable[[str], str]) -> list[Findi
         advice = "look for the missing pictures, or remove the files"
         findings.append(Finding("labels.no_picture", "warning", message, _named("files", named), advice))
     return findings
-
-
-def encoding_findings(encodings: Sequence[tuple[str, str]]) -> list[Finding]:
-    """Return the finding for text files that are not UTF-8, out of (name, encoding) of all files."""
-    other = {name: encoding for name, encoding in encodings if encoding != "utf-8"}
-    if not other:
-        return []
-    kinds = " and ".join(sorted({_SPOKEN[encoding] for encoding in other.values()}))
-    message = f"{len(other)} text files are not UTF-8; they were read as {kinds}"
-    advice = "save them as UTF-8 for other programs"
-    return [Finding("labels.encoding", "info", message, _named("files", list(other)), advice)]
 
 
 def row_errors(rejected: pl.DataFrame, rows_read: int) -> list[Finding]:

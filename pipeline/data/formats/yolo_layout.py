@@ -15,13 +15,13 @@ from ...sections import DataConfig
 from ...yaml_source import MAX_BYTES, YamlDocument, parse_yaml
 from ..images import listed
 from ..raw import ROWS_NAMED
-from .yolo_files import CLASS_LISTS, Folders, Listing, Picture, pair, shown
+from .folder_listing import SPLIT_WORDS
+from .label_text import printable, read_text
+from .yolo_files import CLASS_LISTS, Folder, Folders, Picture, pair
 from .yolo_names import Classes, classes_from_lists, classes_from_yaml
 from .yolo_rows import parse_rows
-from .yolo_text import read_text
 
-_SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
-_SPLIT_FOLDERS = {**_SPLIT_KEYS, "validation": "val", "testing": "test", "training": "train"}
+_SPLIT_KEYS = ("train", "val", "valid", "test")  # of a data.yaml
 _CVAT_FOLDER = re.compile(r"obj_([a-z]+)_data")  # of CVAT's "YOLO 1.1", with obj.names beside it
 _FOLDERS_LOOKED_AT = 200  # to find out whether a folder holds a dataset; reading it looks at all of them
 _FILES_LOOKED_AT = 100
@@ -37,6 +37,7 @@ class Layout:
         classes: class names, or None where nothing lists them.
         findings: what was noticed.
         encodings: (name, encoding) of the text files that were read so far.
+        keypoints: numbers of the keypoints that stand behind each box, 0 where there are none.
     """
 
     root: str
@@ -44,6 +45,7 @@ class Layout:
     classes: Classes | None
     findings: list[Finding]
     encodings: list[tuple[str, str]]
+    keypoints: int = 0
 
 
 def find_data_yaml(path: Path) -> list[Path]:
@@ -65,12 +67,13 @@ def layout_of_yaml(file: Path, settings: DataConfig, folders: Folders) -> Layout
     """Read a data.yaml.
 
     Raises:
-        DataError: it cannot be read, has no class names, asks for a download, or none of its splits has pictures.
+        DataError: it cannot be read, has no class names, asks for a download, has a `kpt_shape` that is none, or none
+            of its splits has pictures.
     """
     content = read_text(str(file), MAX_BYTES)
     if content.problem is not None:
-        raise DataError(f"{shown(str(file))}: {content.problem}; save it as UTF-8 text")
-    document = parse_yaml(content.text, shown(str(file)), DataError)
+        raise DataError(f"{printable(str(file))}: {content.problem}; save it as UTF-8 text")
+    document = parse_yaml(content.text, printable(str(file)), DataError)
     if "download" in document.value:
         raise DataError(
             f"{document.source}:{document.line('download')}: `download:` would be run as a program; remove the line "
@@ -80,7 +83,26 @@ def layout_of_yaml(file: Path, settings: DataConfig, folders: Folders) -> Layout
     splits = _Splits(file, document, folders)
     pictures = splits.pictures()
     encodings = [(file.name, content.encoding), *splits.encodings]
-    return Layout(splits.root(pictures), pictures, classes, splits.findings, encodings)
+    return Layout(splits.root(pictures), pictures, classes, splits.findings, encodings, _keypoints(document))
+
+
+def _keypoints(document: YamlDocument) -> int:
+    """Return how many numbers `kpt_shape: [keypoints, 2 or 3 numbers each]` of a set for poses puts behind a box.
+
+    Source: https://docs.ultralytics.com/datasets/pose/
+    """
+    shape = document.value.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or any(type(n) is not int for n in shape):
+        shape = [0, 0]
+    count, numbers = shape
+    if count < 1 or numbers not in (2, 3):
+        raise DataError(
+            f"{document.source}:{document.line('kpt_shape')}: `kpt_shape` should be the number of keypoints and the "
+            "2 or 3 numbers of each, such as [17, 3]; remove the line if the label files hold boxes alone"
+        )
+    return int(count * numbers)
 
 
 class _Splits:
@@ -101,12 +123,12 @@ class _Splits:
             DataError: there are none at all.
         """
         found: list[Picture] = []
-        for key, split in _SPLIT_KEYS.items():
+        for key in _SPLIT_KEYS:
             entry = self._document.value.get(key)
             if entry in (None, "", []):
                 continue
             for item in entry if isinstance(entry, list) else [entry]:
-                found.extend(Picture(split, folder, name) for folder, name in self._pictures_of(key, item))
+                found.extend(Picture(SPLIT_WORDS[key], folder, name) for folder, name in self._pictures_of(key, item))
         if self._missing:
             message = f"{len(self._missing)} pictures of the lists are not there and were left out"
             evidence = {
@@ -129,25 +151,25 @@ class _Splits:
         return next((place for place in (self._here, self._base) if _is_below(common, place)), common)
 
     def _pictures_of(self, key: str, item: Any) -> list[tuple[str, str]]:
-        said = f"{self._document.source}:{self._document.line(key)}: `{key}: {shown(str(item))[:200]}`"
+        said = f"{self._document.source}:{self._document.line(key)}: `{key}: {printable(str(item))[:200]}`"
         if isinstance(item, bool) or not isinstance(item, str | int):
             self._refuse("images.split_missing", f"{said} should be a folder or a .txt list of pictures", [])
             return []
         tried = self._places(str(item))
         place = next((place for place in tried if os.path.exists(place)), None)
         if place is None:
-            paths = [shown(path) for path in tried]
+            paths = [printable(path) for path in tried]
             self._refuse("images.split_missing", f"{said} is not there; looked for {', '.join(paths)}", paths)
             return []
         if not os.path.isdir(place) and not place.lower().endswith(".txt"):
-            words = f"{said}: {shown(place)} is neither a folder of pictures nor a .txt list of them"
-            self._refuse("images.split_missing", words, [shown(place)])
+            words = f"{said}: {printable(place)} is neither a folder of pictures nor a .txt list of them"
+            self._refuse("images.split_missing", words, [printable(place)])
             return []
         missing, told = len(self._missing), len(self.findings)
         found = list(_in_folder(place, self._folders) if os.path.isdir(place) else self._in_list(place))
         if not found and len(self.findings) == told:
             what = "names no picture that is there" if len(self._missing) > missing else "has no pictures"
-            self._refuse("images.split_empty", f"{said} {what}: {shown(place)}", [shown(place)])
+            self._refuse("images.split_empty", f"{said} {what}: {printable(place)}", [printable(place)])
         return found
 
     def _refuse(self, key: str, message: str, places: Sequence[str]) -> None:
@@ -183,7 +205,7 @@ class _Splits:
             )
             found = next((path for path in tried if self._folders.holds(path)), None)
             if found is None:
-                self._missing.append((f"{name}:{number}", shown(os.path.normpath(os.path.join(bases[0], line)))))
+                self._missing.append((f"{name}:{number}", printable(os.path.normpath(os.path.join(bases[0], line)))))
             else:
                 yield os.path.split(found)
 
@@ -194,7 +216,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _relative(path: str, folder: str) -> str:
     """Return the path relative to a folder where it lies in it, else whole; always printable."""
-    return shown(Path(path).relative_to(folder).as_posix() if _is_below(path, folder) else path)
+    return printable(Path(path).relative_to(folder).as_posix() if _is_below(path, folder) else path)
 
 
 def _in_folder(place: str, folders: Folders) -> Iterator[tuple[str, str]]:
@@ -246,7 +268,7 @@ def plain_layout(folder: str, settings: DataConfig, folders: Folders) -> Layout:
         left = [f"{name}/{listing.pictures[0]}" for name, listing in found if (name, listing) not in in_images]
         count = sum(len(listing.pictures) for name, listing in found if (name, listing) not in in_images)
         message = f"{count} pictures outside of the folders called `images` were left out"
-        evidence = {"count": count, "pictures": [shown(name) for name in left[:ROWS_NAMED]]}
+        evidence = {"count": count, "pictures": [printable(name) for name in left[:ROWS_NAMED]]}
         advice = "write a data.yaml that names the folders of each split if they belong to the dataset"
         findings.append(Finding("images.outside", "info", message, evidence, advice))
     pictures: list[Picture] = []
@@ -254,7 +276,7 @@ def plain_layout(folder: str, settings: DataConfig, folders: Folders) -> Layout:
         split = _split_of(name)
         pictures.extend(Picture(split, listing.path, picture) for picture in listing.pictures)
     if not pictures:
-        raise DataError(f"{shown(folder)}: no data.yaml and no pictures found")
+        raise DataError(f"{printable(folder)}: no data.yaml and no pictures found")
     files = _class_lists(folder, listings)
     classes = classes_from_lists(files, settings.first_class) if files else None
     encodings = [(_relative(file, folder), read_text(file).encoding) for file in files]
@@ -265,12 +287,12 @@ def _split_of(relative: str) -> str:
     """Return the split that a folder's path names, as `images/train` and `train/images` do; else train."""
     for part in relative.lower().split("/"):
         match = _CVAT_FOLDER.fullmatch(part)
-        if (split := _SPLIT_FOLDERS.get(match[1] if match else part)) is not None:
+        if (split := SPLIT_WORDS.get(match[1] if match else part)) is not None:
             return split
     return "train"
 
 
-def _class_lists(folder: str, listings: Sequence[Listing]) -> list[str]:
+def _class_lists(folder: str, listings: Sequence[Folder]) -> list[str]:
     """Return the lists of class names below a folder, those nearest to its top first."""
     found = [
         os.path.join(listing.path, name)

@@ -12,11 +12,10 @@ from ...errors import DataError
 from ...findings import Finding
 from ...yaml_source import YamlDocument
 from ..raw import ROWS_NAMED
-from .yolo_files import shown
-from .yolo_text import read_text
+from .class_lists import read_class_list
+from .label_text import printable
 
 _MOST_CLASSES = 2**16 - 1  # the column class_id holds 16 bits
-_LONGEST_LIST = 4 * 1024**2  # bytes; a thousand names are 30 kB
 _NUMBER_DIGITS = 9  # of a class number; longer ones are something else
 # Without a list of names, larger numbers than this are taken for mistakes: LVIS, the detection set with the most
 # classes in wide use, has 1203 (arXiv 1908.03195).
@@ -100,7 +99,7 @@ def classes_from_yaml(document: YamlDocument, first_class: int) -> Classes:
     nc = document.value.get("nc")
     if nc is not None and (type(nc) is bool or str(nc).strip() != str(len(names))):
         raise DataError(
-            f"{_at(document, 'nc')}: `nc` is {shown(str(nc))[:40]}, but `names` has {len(names)}; "
+            f"{_at(document, 'nc')}: `nc` is {printable(str(nc))[:40]}, but `names` has {len(names)}; "
             "remove `nc` or mend the list"
         )
     numbers = [number for number, _, _ in ordered]
@@ -120,7 +119,8 @@ def _class_number(document: YamlDocument, key: Any) -> int:
     text = str(key).strip()
     if isinstance(key, bool) or not (text.isascii() and text.isdecimal() and len(text) <= _NUMBER_DIGITS):
         raise DataError(
-            f"{_at(document, f'names.{key}')}: the keys of `names` are class numbers from 0 on, found {shown(text)!r}"
+            f"{_at(document, f'names.{key}')}: the keys of `names` are class numbers from 0 on, found "
+            f"{printable(text)!r}"
         )
     return int(text)
 
@@ -131,10 +131,10 @@ def _name(document: YamlDocument, path: str, value: Any) -> str:
         word = "nothing at all" if value is None else f"the truth value {str(value).lower()}"
         raise DataError(f"{_at(document, path)}: YAML takes this class name for {word}; put it in quotes")
     if not isinstance(value, str | int | float):
-        raise DataError(f"{_at(document, path)}: a class name must be text, found {shown(str(value))[:60]}")
+        raise DataError(f"{_at(document, path)}: a class name must be text, found {printable(str(value))[:60]}")
     text = str(value).strip()
-    if shown(text) != text:
-        raise DataError(f"{_at(document, path)}: the class name {shown(text)!r} has signs that are no text")
+    if printable(text) != text:
+        raise DataError(f"{_at(document, path)}: the class name {printable(text)!r} has signs that are no text")
     return text
 
 
@@ -173,20 +173,22 @@ def classes_from_lists(files: Sequence[str], first_class: int) -> Classes:
     lists = {}
     findings = []
     for file in files:
-        content = read_text(file, _LONGEST_LIST)
-        if content.problem is not None:
-            raise DataError(f"{shown(file)}: {content.problem}; expected a list of class names, one a line")
-        lines = [(number, line.strip()) for number, line in enumerate(content.text.split("\n"), start=1)]
-        lists[file] = [(f"{shown(file)}:{number}", line) for number, line in lines if line]
+        found = read_class_list(file)
+        if found.problem is not None:
+            raise DataError(f"{printable(file)}: {found.problem}; expected a list of class names, one a line")
+        lists[file] = [(f"{printable(file)}:{line}", name) for line, name in found.names]
     first, *others = lists
     names = [name for _, name in lists[first]]
     if not names:
-        raise DataError(f"{shown(first)}: the list of class names is empty; write one name a line")
+        raise DataError(f"{printable(first)}: the list of class names is empty; write one name a line")
     _refuse_repeated(names, [place for place, _ in lists[first]])
     different = [file for file in others if [name for _, name in lists[file]] != names]
     if different:
-        message = f"the lists of class names differ: {shown(first)} and {shown(different[0])}"
-        evidence = {"count": len(different) + 1, "files": [shown(file) for file in (first, *different)][:ROWS_NAMED]}
+        message = f"the lists of class names differ: {printable(first)} and {printable(different[0])}"
+        evidence = {
+            "count": len(different) + 1,
+            "files": [printable(file) for file in (first, *different)][:ROWS_NAMED],
+        }
         advice = "a number would stand for two classes; find the right list, and remove the others"
         findings.append(Finding("names.differ", "error", message, evidence, advice))
     return Classes(tuple(names), tuple(range(first_class, first_class + len(names))), tuple(findings))

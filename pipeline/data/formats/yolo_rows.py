@@ -33,13 +33,14 @@ _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+(?:,[0-9]+)?")
 _COMMAS_OF_BOTH_KINDS = re.compile(r"[0-9]+(?:,[0-9]+){8}")  # five numbers, or a polygon of four points
 
 
-def parse_rows(texts: Sequence[str], numbers: Mapping[str, int], *, pixels: bool) -> pl.DataFrame:
+def parse_rows(texts: Sequence[str], numbers: Mapping[str, int], *, pixels: bool, keypoints: int = 0) -> pl.DataFrame:
     """Parse the rows of many label files.
 
     Args:
         texts: content of each file, lines ended by newlines.
         numbers: the number that a class has in these files, by its name.
         pixels: the numbers are pixels, so that large ones are in order.
+        keypoints: numbers that stand behind those of the box in files of poses (`kpt_shape` of a data.yaml), or 0.
 
     Returns:
         `PARSED_SCHEMA`, one row per line that holds something, in the order of the files. Class numbers are as read;
@@ -61,7 +62,7 @@ def parse_rows(texts: Sequence[str], numbers: Mapping[str, int], *, pixels: bool
     found = [_from_centres(lines.hstack(values).filter(plain).with_columns(notes=pl.lit(None, pl.String)))]
     if not plain.all():
         odd = lines.with_columns(first=pl.col("file").is_first_distinct()).filter(~plain)
-        found.extend(_of_other_form(odd, numbers, pixels=pixels))
+        found.extend(_of_other_form(odd, numbers, keypoints, pixels=pixels))
     table = pl.concat(found).sort("row") if len(found) > 1 else found[0]
     if not pixels:
         far = pl.col("id").is_null() & pl.col("far")
@@ -88,12 +89,14 @@ def _from_centres(rows: pl.DataFrame) -> pl.DataFrame:
     ).select(_PARTS)
 
 
-def _of_other_form(lines: pl.DataFrame, numbers: Mapping[str, int], *, pixels: bool) -> list[pl.DataFrame]:
+def _of_other_form(
+    lines: pl.DataFrame, numbers: Mapping[str, int], keypoints: int, *, pixels: bool
+) -> list[pl.DataFrame]:
     """Parse rows that are not five numbers with a blank between two of them."""
     tab = pl.when(pl.col("text").str.contains("\t")).then(pl.lit("labels.separator"))
     table = _numbers(lines.with_columns(spaced=pl.col("text").str.replace_all(r"\s+", " "), notes=tab))
     sound = table["values"].list.eval(pl.element().is_null()).list.any().not_()
-    found = _by_columns(table.filter(sound))
+    found = _by_columns(table.filter(sound), keypoints)
     odd = table.filter(~sound)
     if odd.is_empty():
         return found
@@ -103,7 +106,7 @@ def _of_other_form(lines: pl.DataFrame, numbers: Mapping[str, int], *, pixels: b
     odd = odd.drop("spaced", "notes", "values").hstack(pl.DataFrame(mended, columns, orient="row"))
     return [
         *found,
-        *_by_columns(_numbers(odd.filter(pl.col("id").is_null()).drop("id"))),
+        *_by_columns(_numbers(odd.filter(pl.col("id").is_null()).drop("id")), keypoints),
         _no_boxes(odd.filter(pl.col("id").is_not_null())),
     ]
 
@@ -119,20 +122,26 @@ def _no_boxes(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(**nothing, notes=pl.lit(None, pl.String), far=pl.lit(False)).select(_PARTS)
 
 
-def _by_columns(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Tell box, polygon and confidence by the number of columns; the last of an even number may be a confidence."""
+def _by_columns(rows: pl.DataFrame, keypoints: int) -> list[pl.DataFrame]:
+    """Tell box, polygon and confidence by the number of columns; the last of an even number may be a confidence.
+
+    Where boxes have keypoints behind them, nothing is a polygon, and one number more than theirs is the confidence.
+    """
     count, last = pl.col("values").list.len(), pl.col("values").list.last()
-    sure = (count >= 6) & (count % 2 == 0) & last.is_between(0, 1)
-    polygon = (count >= 7) & ((count % 2 == 1) | sure)
+    pose = (count == 5 + keypoints) | ((count == 6 + keypoints) & last.is_between(0, 1)) if keypoints else pl.lit(False)
+    even = pl.lit(False) if keypoints else (count > 6) & (count % 2 == 0)
+    sure = ((count == 6) | (count == 6 + keypoints) | even) & last.is_between(0, 1)
+    polygon = (count >= 7) & ((count % 2 == 1) | sure) & (keypoints == 0)
     notes = pl.concat_str(
         "notes",
+        pl.when(pose).then(pl.lit("labels.keypoints")),
         pl.when(polygon).then(pl.lit("labels.polygon")),
         pl.when(sure).then(pl.lit("labels.confidence_column")),
         separator=" ",
         ignore_nulls=True,
     )
     rows = rows.with_columns(
-        kind=pl.when(polygon).then(2).when((count == 5) | sure).then(1).otherwise(0),
+        kind=pl.when(polygon).then(2).when((count == 5) | pose | sure).then(1).otherwise(0),
         sure=sure,
         notes=pl.when(notes != "").then(notes),
     )

@@ -63,7 +63,7 @@ def _annotations() -> st.SearchStrategy[Any]:
         {
             "image_id": st.sampled_from([1, 2, 3, 77]),
             "category_id": st.sampled_from([*[1] * 24, 2, 0, 90]),
-            "bbox": st.lists(st.floats(0, 30), min_size=4, max_size=4),
+            "bbox": st.tuples(st.floats(0, 20), st.floats(0, 15), st.floats(1, 25), st.floats(1, 20)).map(list),
         },
         optional={
             "id": st.integers(0, 9) | st.integers() | st.text(st.characters(), max_size=3),

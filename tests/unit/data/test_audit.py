@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from helpers import ROOT, box, dataset_of, draw, yolo_set
 
 from pipeline.data import audit as audit_module
 from pipeline.data.audit import Audit, audit
-from pipeline.data.checks import CHECKS, Snapshot
+from pipeline.data.checks import CHECKS, Snapshot, take_snapshot
 from pipeline.data.dataset import Dataset
 from pipeline.data.intake import Intake, read_dataset
 from pipeline.data.raw import LEDGER_SCHEMA
@@ -65,10 +66,73 @@ def test_a_check_that_fails_is_a_finding_and_the_others_go_on(monkeypatch: pytes
     monkeypatch.setattr(audit_module, "CHECKS", (broken, *CHECKS))
     sound = audit(_small(), pictures=False)
     failed = [finding for finding in sound.findings if finding.id == "audit.check_failed"]
+    assert failed[0].evidence["count"] == 1
     assert [finding.severity for finding in failed] == ["warning"]
     assert "test_audit.broken" in failed[0].message
     assert "KeyError" in failed[0].message
     assert "classes.rare_pictures" in _ids(sound)
+
+
+def test_all_checks_that_fail_are_named_in_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(_: Snapshot) -> list[Finding]:
+        raise KeyError("width")
+
+    def other(_: Snapshot) -> list[Finding]:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(audit_module, "CHECKS", (one, other, *CHECKS))
+    (failed,) = [finding for finding in audit(_small(), pictures=False).findings if "check_failed" in finding.id]
+    assert "2 checks failed" in failed.message
+    assert set(failed.evidence["checks"]) == {"test_audit.one", "test_audit.other"}
+    assert "by zero" in failed.message
+
+
+def _planted() -> list[Dataset]:
+    """Sets in which as much as possible is wrong, in val and in test alike."""
+    rng = np.random.default_rng(0)
+    splits = ["train"] * 120 + ["val"] * 60 + ["test"] * 60
+    sizes = {"train": (900, 800), "val": (300, 200), "test": (4000, 3000)}
+    pictures = {
+        n: {"split": split, "width": sizes[split][0], "height": sizes[split][1]}
+        for n, split in enumerate(splits, start=1)
+    }
+    rows = []
+    for n, split in enumerate(splits, start=1):
+        side = {"train": 300, "val": 20, "test": 1.5}[split] * rng.uniform(0.9, 1.1)
+        kind = 0 if split == "train" and n % 9 else 1 if split == "train" else 2 * (n % 2)
+        rows += [box(n, kind, 3 * k, 5, 3 * k + side, 5 + side) for k in range(n % 4)]
+    names = ("pit", "Pit", "dent", "unused")
+    whole = dataset_of(rows, pictures=pictures, names=names)
+    return [
+        whole,
+        dataset_of([], pictures=pictures, names=names),
+        dataset_of([row for row in rows if row["image_id"] > 120], pictures=pictures, names=names),
+        dataset_of(rows, pictures={n: {**picture, "split": None} for n, picture in pictures.items()}, names=names),
+    ]
+
+
+@pytest.mark.parametrize("number", range(4), ids=["whole", "empty", "train empty", "no splits"])
+def test_no_two_findings_of_the_checks_have_one_id(number: int) -> None:
+    snapshot = take_snapshot(_planted()[number], 640)
+    ids = [finding.id for check in CHECKS for finding in check(snapshot)]
+    assert sorted(ids) == sorted(set(ids))
+    if number == 0:
+        both = {
+            f"split.{what}_differ_in_{s}" for what in ("classes", "box_sizes", "picture_sizes") for s in ("val", "test")
+        }
+        assert both <= set(ids)
+
+
+def test_findings_of_one_id_that_come_from_outside_are_put_together() -> None:
+    before = [
+        Finding("labels.no_file", "warning", "one of train", {"count": 1}),
+        Finding("labels.no_file", "error", "most of val", {"count": 9}, "put them there"),
+    ]
+    result = audit(_small(), intake=_intake(_small(), *before), pictures=False)
+    (finding,) = [finding for finding in result.findings if finding.id == "labels.no_file"]
+    assert (finding.severity, finding.advice) == ("error", "put them there")
+    assert finding.message == "most of val; one of train"
+    assert finding.evidence == {"count": 9, "more": [{"count": 1}]}
 
 
 def test_pictures_that_cannot_be_looked_at_do_not_stop_the_checks_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:

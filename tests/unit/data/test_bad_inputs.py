@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +19,12 @@ import pytest
 from helpers import corners, draw, snapshot, yolo_set
 from PIL import Image
 
+from pipeline.data.audit import audit
+from pipeline.data.checks import CHECKS, take_snapshot
 from pipeline.data.images import read_picture
 from pipeline.data.intake import Intake, read, survey
 from pipeline.errors import DataError
+from pipeline.findings import Finding
 from pipeline.sections import DataConfig
 
 GOOD = "0 .5 .5 .4 .4\n"
@@ -99,6 +104,18 @@ def _told(intake: Intake) -> set[str]:
     return {f"{finding.id} {finding.severity[0]}" for finding in intake.findings}
 
 
+def _audited(intake: Intake) -> dict[str, Finding]:
+    """Return what the audit of labels and headers finds, by id; no id may come twice, and no check may fail."""
+    taken = take_snapshot(intake.dataset, 640, intake=intake, headers=intake.headers)
+    ids = [finding.id for check in CHECKS for finding in check(taken)]
+    assert sorted(ids) == sorted(set(ids))
+    findings = audit(intake.dataset, intake=intake, pictures=False).findings
+    found = {finding.id: finding for finding in findings}
+    assert len(found) == len(findings)
+    assert "audit.check_failed" not in found
+    return found
+
+
 def _set_of(folder: Path, text: str | bytes, others: str = GOOD) -> Path:
     yolo_set(folder, {f"train/{name}.png": others for name in "abc"}, "names: [pit, scratch, Löß]\n")
     (folder / "labels/train/a.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -126,6 +143,7 @@ def test_rows(tmp_path: Path, name: str) -> None:
         if "rows" in finding.evidence:
             assert all(row.startswith("labels/train/a.txt:") for row in finding.evidence["rows"])
     assert snapshot(folder) == before
+    _audited(intake)
 
 
 def test_a_set_that_is_all_pixels_is_refused_with_the_knob(tmp_path: Path) -> None:
@@ -257,10 +275,12 @@ def test_files(tmp_path: Path, name: str) -> None:
     assert _told(intake) == told
     assert (intake.dataset.images.height, intake.dataset.boxes.height) == (pictures, boxes)
     assert snapshot(folder) == before
+    concerned = {"label of another case": "/A.txt", "picture behind a link of another name": "/link.png"}
     for finding in intake.findings:
-        named = [*finding.evidence.get("pictures", ()), *finding.evidence.get("files", ())]
-        assert any("a." in str(file) or "link" in str(file) or "A." in str(file) for file in named or ["a."])
+        named = [entry for key in ("pictures", "files", "rows") for entry in finding.evidence.get(key, ())]
+        assert any(concerned.get(name, "/a.") in entry for entry in named), finding.id
         assert finding.severity == "info" or finding.advice
+    _audited(intake)
 
 
 def test_pictures_without_labels_may_be_allowed(tmp_path: Path) -> None:
@@ -280,8 +300,99 @@ def test_16_bit_pictures_are_not_nearly_black(tmp_path: Path) -> None:
     assert pixels.max() > 250
 
 
-@pytest.mark.parametrize("kind", ["RGBA", "P", "L", "CMYK", "1", "LA", "multi-page", "float"])
-def test_every_kind_of_picture_is_read_or_refused_in_words(tmp_path: Path, kind: str) -> None:
+def _damaged_deep(folder: Path) -> None:
+    _deep(folder)
+    path = folder / "images/train/a.png"
+    raw = bytearray(path.read_bytes())
+    start = raw.index(b"IDAT") + 4
+    raw[start : start + 40] = bytes(40)
+    path.write_bytes(raw)
+    for name in "bcd":
+        draw(folder / f"images/train/{name}.png")
+
+
+def _mixed_deep(folder: Path) -> None:
+    _deep(folder)
+    (folder / "images/train/a.png").unlink()
+    Image.fromarray(np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)).save(folder / "images/train/a.tif")
+
+
+def _huge(folder: Path) -> None:
+    """Write a PNG of 182 megapixels, black and white, in about 20 kB."""
+    width, height = 14_000, 13_000
+    rows = zlib.compress(bytes((1 + width // 8) * height), 1)
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    with (folder / "images/train/a.png").open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for name, body in parts:
+            file.write(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)))
+
+
+def _one_class_in_val(folder: Path) -> None:
+    yolo_set(folder, {"train/a.png": GOOD + "1 .2 .2 .2 .2\n", "train/b.png": GOOD, "val/c.png": GOOD})
+
+
+def _label(text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "labels/train/a.txt").write_text(text)
+
+    return change
+
+
+def _no_boxes(folder: Path) -> None:
+    for name in "abcd":
+        (folder / f"labels/train/{name}.txt").write_text("")
+
+
+def _no_boxes_in_train(folder: Path) -> None:
+    yolo_set(folder, {"train/a.png": "", "train/b.png": "", "val/c.png": GOOD})
+    for name in "cd":
+        (folder / f"images/train/{name}.png").unlink()
+        (folder / f"labels/train/{name}.txt").unlink()
+
+
+# What only the audit sees: change, id and severity, what the evidence or the message has to name
+AUDITED: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "picture above 179 megapixels": (_huge, "images.huge w", "images/train/a.png"),
+    "class never in val": (_one_class_in_val, "split.class_missing_in_val w", "scratch"),
+    "near duplicate boxes of one class": (_label(GOOD + "0 .5 .5 .41 .4\n"), "labels.near_duplicate w", "a.txt:2"),
+    "near duplicate boxes of two classes": (_label(GOOD + "1 .5 .5 .41 .4\n"), "labels.two_classes w", "a.txt:2"),
+    "no box at all": (_no_boxes, "labels.none e", "images/train/a.png"),
+    "no box in train": (_no_boxes_in_train, "labels.none_in_train e", "images/train/a.png"),
+    "16-bit picture that cannot be decoded": (_damaged_deep, "images.undecodable w", "images/train/a.png"),
+    "16-bit pictures and pictures of fractions": (_mixed_deep, "images.mixed_depth e", "images/train/a.tif"),
+}
+
+
+@pytest.mark.parametrize("name", AUDITED)
+def test_what_the_audit_tells(tmp_path: Path, name: str) -> None:
+    change, told, named = AUDITED[name]
+    folder = _yolo(tmp_path)
+    key = told.split()[0]
+    assert key not in _audited(survey(DataConfig(path=folder)))
+    change(folder)
+    before = snapshot(folder)
+    finding = _audited(survey(DataConfig(path=folder)))[key]
+    assert f"{finding.id} {finding.severity[0]}" == told
+    assert named in json.dumps(dict(finding.evidence))
+    assert finding.advice
+    assert snapshot(folder) == before
+
+
+KINDS = {
+    "RGBA": "transparency is dropped",
+    "LA": "transparency is dropped",
+    "P": "palette",
+    "CMYK": "CMYK 1",
+    "1": "black and white becomes 0 and 255",
+    "L": "grey 1",
+    "float": "grey in fractions 1",
+    "multi-page": "only the first is read, and 2 others are not seen",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_picture_is_read_and_told(tmp_path: Path, kind: str) -> None:
     folder = _yolo(tmp_path)
     (folder / "images/train/a.png").unlink()
     pixels = np.random.default_rng(1).integers(0, 255, (30, 40, 3), dtype=np.uint8)
@@ -296,6 +407,21 @@ def test_every_kind_of_picture_is_read_or_refused_in_words(tmp_path: Path, kind:
     assert intake.dataset.images.height == 4
     for path in intake.dataset.images["path"]:
         assert read_picture(intake.dataset.picture_path(path), intake.dataset.value_range).shape == (30, 40, 3)
+    finding = _audited(intake)["images.pages" if kind == "multi-page" else "images.modes"]
+    assert finding.severity == "info"
+    assert KINDS[kind] in finding.message
+    assert [Path(entry).stem for entry in finding.evidence["pictures"]] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA"])
+def test_transparency_is_dropped_as_the_audit_says(tmp_path: Path, kind: str) -> None:
+    colours = np.random.default_rng(1).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    plain = Image.fromarray(colours).convert(kind.removesuffix("A"))
+    clear = plain.copy().convert(kind)
+    clear.putalpha(Image.fromarray(np.zeros((30, 40), np.uint8)))
+    plain.save(tmp_path / "plain.png")
+    clear.save(tmp_path / "clear.png")
+    assert np.array_equal(read_picture(tmp_path / "clear.png"), read_picture(tmp_path / "plain.png"))
 
 
 # ---- data.yaml ------------------------------------------------------------------------------------------------------

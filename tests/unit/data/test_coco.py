@@ -107,6 +107,50 @@ def test_a_picture_in_two_files_has_the_rows_of_both_once(tmp_path: Path) -> Non
     assert raw.rows_read == 4
 
 
+@pytest.mark.parametrize("listed", [1, "1"])
+@pytest.mark.parametrize("named", [1, "1"])
+def test_a_number_and_its_text_are_one_id(tmp_path: Path, listed: int | str, named: int | str) -> None:
+    categories = [{"id": listed, "name": "pit"}, {"id": 20, "name": "dent"}]
+    document = _document([{"id": listed, "file_name": "a.png"}], [], categories)
+    document["annotations"] = [_note(n, [1, 2, 5, 5], named, category) for n, category in enumerate((named, 20))]
+    raw = _raw(_write(tmp_path / "train.json", document))
+    assert raw.boxes.select("path", "class_id").rows() == [("a.png", 0.0), ("a.png", 1.0)]
+    told = [finding.evidence for finding in raw.findings if finding.id == "labels.ids_as_text"]
+    both = ["train.json:annotation 0", "train.json:annotation 1"]
+    assert told == ([{"count": 2, "rows": both}] if named != listed else [])
+
+
+def test_categories_whose_ids_are_text_are_told(tmp_path: Path) -> None:
+    categories = [{"id": "10", "name": "dent"}, {"id": "9", "name": "pit"}, {"id": 11, "name": "scratch"}]
+    notes = [_note(n, [1, 2, 5, 5], category_id=key) for n, key in enumerate((9, "10", 11, 9))]
+    raw = _raw(_write(tmp_path / "train.json", _document(None, notes, categories)))
+    assert raw.names == ("pit", "dent", "scratch")
+    assert raw.boxes["class_id"].to_list() == [0, 1, 2, 0]
+    rows = ["train.json:annotation 0", "train.json:annotation 3"]
+    assert _finding(raw, "labels.ids_as_text").evidence == {"count": 2, "rows": rows}
+
+
+def test_a_number_and_its_text_are_two_ids_where_both_are_listed(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a.png"}, {"id": "1", "file_name": "b.png"}]
+    notes = [_note(1, [1, 2, 5, 5], 1), _note(2, [1, 2, 5, 5], "1"), _note(3, [1, 2, 5, 5], "01")]
+    raw = _raw(_write(tmp_path / "train.json", _document(images, notes)))
+    assert raw.boxes["path"].to_list() == ["a.png", "b.png"]
+    assert raw.rejected["source"].to_list() == ["train.json:annotation 3"]
+    assert [finding.id for finding in raw.findings] == []
+
+
+@pytest.mark.parametrize(("bad", "refused"), [(1, False), (2, True), (4, True)])
+def test_half_of_the_annotations_being_of_no_use_refuses_the_file(tmp_path: Path, bad: int, refused: bool) -> None:
+    notes = [_note(n, [1, 2, 5, 5], image_id=9 if n < bad else 1) for n in range(4)]
+    _write(tmp_path / "val.json", _document(None, [_note(n, [1, 2, 5, 5]) for n in range(9)]))
+    raw = _raw(_write(tmp_path / "train.json", _document(None, notes)))
+    told = [finding for finding in raw.findings if finding.severity == "error"]
+    assert [finding.id for finding in told] == ["labels.not_parsed"] * refused
+    if refused:
+        assert f"train.json: {bad} of 4 annotations cannot be used, such as 'image_id 9 is no" in told[0].message
+        assert told[0].evidence == {"count": bad, "rows": [f"train.json:annotation {n}" for n in range(bad)]}
+
+
 # ---- splits and folders ---------------------------------------------------------------------------------------------
 
 
@@ -325,6 +369,63 @@ def test_a_file_is_known_by_its_lists_wherever_they_stand(tmp_path: Path, before
         text = json.dumps({"info": "x" * before, "annotations": [], "y": "", "images": [], "categories": []})
         (tmp_path / "train.json").write_bytes(text.encode(encoding))
         assert find_coco_files(tmp_path) == [tmp_path / "train.json"]
+
+
+# ---- pictures in other folders --------------------------------------------------------------------------------------
+
+
+def _named(folder: Path, *names: str, file: str = "labels.json") -> RawDataset:
+    """Read a set whose list has these names; no picture is written."""
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    notes = [_note(n, [1, 2, 5, 5], image_id=n) for n in range(len(names))]
+    return _raw(_write(folder / file, _document(images, notes), pictures=False))
+
+
+def test_pictures_in_several_folders_are_found_by_their_names(tmp_path: Path) -> None:
+    for place in ("train/a.png", "train/b.png", "val/c.png", "deep/down/here/d.png"):
+        draw(tmp_path / place)
+    raw = _named(tmp_path, "a.png", "b.png", "c.png", "d.png", "gone.png")
+    assert raw.images["path"].to_list() == [
+        *("train/a.png", "train/b.png", "val/c.png", "deep/down/here/d.png", "train/gone.png")
+    ]
+    assert raw.boxes["path"].to_list() == raw.images["path"].to_list()
+    told = _finding(raw, "images.found_by_name")
+    assert (told.severity, told.evidence) == ("info", {"count": 2, "pictures": ["val/c.png", "deep/down/here/d.png"]})
+    assert [finding.id for finding in raw.findings] == ["images.found_by_name"]
+
+
+def test_a_set_whose_pictures_all_lie_deeper_is_read(tmp_path: Path) -> None:
+    draw(tmp_path / "export/one/x/a.png")
+    draw(tmp_path / "export/two/x/a.png")
+    raw = _named(tmp_path, "one/x/a.png", "two/x/a.png")
+    assert raw.images["path"].to_list() == ["export/one/x/a.png", "export/two/x/a.png"]
+
+
+def test_a_name_that_leaves_doubt_is_not_looked_up(tmp_path: Path) -> None:
+    for place in ("train/here.png", "one/a.png", "two/a.png", "three/b.png", ".trash/c.png"):
+        draw(tmp_path / place)
+    raw = _named(tmp_path, "here.png", "a.png", "x/b.png", "y/b.png", "c.png")
+    assert raw.images["path"].to_list() == [f"train/{n}.png" for n in ("here", "a", "x/b", "y/b", "c")]
+    assert raw.findings == ()
+
+
+def test_a_picture_that_another_entry_has_is_not_taken(tmp_path: Path) -> None:
+    draw(tmp_path / "train/a.png")
+    draw(tmp_path / "val/b.png")
+    _named(tmp_path, "a.png", file="train.json")
+    raw = _named(tmp_path, "a.png", "b.png", file="val.json")
+    assert raw.images.select("path", "split").rows() == [
+        *(("train/a.png", "train"), ("val/a.png", "val"), ("val/b.png", "val"))
+    ]
+
+
+def test_no_name_is_looked_up_outside_of_the_folder_or_behind_a_link(tmp_path: Path) -> None:
+    draw(tmp_path / "set/train/here.png")
+    draw(tmp_path / "outside/a.png")
+    (tmp_path / "set/linked").symlink_to(tmp_path / "outside")
+    raw = _named(tmp_path / "set", "here.png", "a.png")
+    assert raw.images["path"].to_list() == ["train/here.png", "train/a.png"]
+    assert raw.findings == ()
 
 
 # ---- against pycocotools --------------------------------------------------------------------------------------------

@@ -251,7 +251,9 @@ def test_files_that_are_not_utf_8_are_read_and_told(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_bytes(text.encode(encoding))
     raw = read(tmp_path)
     assert raw.names == ("Öl",)
-    assert found(raw, "labels.encoding").evidence["files"] == ["a.json"]
+    told = found(raw, "labels.encoding")
+    assert (told.severity, told.evidence["files"]) == ("info", ["a.json", "b.json"])
+    assert "UTF-16 and Windows-1252" in told.message
 
 
 def test_labels_txt_gives_the_order_without_its_two_first_names(tmp_path: Path) -> None:
@@ -268,6 +270,19 @@ def test_pictures_without_file_count_as_empty(tmp_path: Path) -> None:
     assert read_dataset(tmp_path).dataset.counts()["train"] == {"images": 2, "boxes": 1, "empty": 1}
 
 
+def _shapes_in(content: bytes) -> int:
+    try:
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    try:
+        document = json.loads(text.rstrip("\x1a"))
+    except (ValueError, RecursionError):
+        return 0
+    shapes = document.get("shapes") if isinstance(document, dict) else None
+    return len(shapes) if isinstance(shapes, list) else 0
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files=cases())
 def test_anything_is_read_or_refused_in_words(
@@ -277,5 +292,5 @@ def test_anything_is_read_or_refused_in_words(
     before = snapshot(folder)
     with contextlib.suppress(DataError):
         raw = read(folder)
-        assert raw.rows_read == raw.boxes.height + raw.rejected.height
+        assert raw.rows_read == raw.boxes.height + raw.rejected.height == sum(map(_shapes_in, files.values()))
     assert snapshot(folder) == before

@@ -194,6 +194,8 @@ def test_whole_numbers_and_fractions_in_one_set_are_an_error_that_names_one_of_e
     assert "b.png" in finding.message
     assert "c.tif" in finding.message
     assert intake.dataset.value_range is None
+    again = [finding.id for finding in audit(intake.dataset, intake=intake).findings]
+    assert "images.not_decoded" not in again  # they are sound, each by itself
 
 
 def test_one_grey_picture_of_fractions_among_very_many_is_found_by_its_header(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -458,6 +459,42 @@ def test_latin_1_without_a_word_is_read_and_told(tmp_path: Path) -> None:
     assert (raw.names, ids(raw)) == (("Öl",), ["labels.encoding"])
 
 
+def test_bytes_of_any_encoding_are_read(tmp_path: Path) -> None:
+    voc(tmp_path / "a.xml", obj(name="Öl – €"))
+    voc(tmp_path / "b.xml", obj(name="pit"))
+    (tmp_path / "a.xml").write_bytes((tmp_path / "a.xml").read_text("utf-8").encode("cp1252"))
+    (tmp_path / "b.xml").write_bytes((tmp_path / "b.xml").read_bytes().replace(b"pit", b"\x81\xff"))
+    raw = read(tmp_path)
+    assert raw.names == ("\x81ÿ", "Öl – €")
+    told = found(raw, "labels.encoding")
+    assert (told.severity, told.evidence["files"]) == ("info", ["a.xml", "b.xml"])
+
+
+def test_a_list_of_classes_counts_where_there_is_not_a_single_box(tmp_path: Path) -> None:
+    voc(tmp_path / "a.xml")
+    (tmp_path / "classes.txt").write_bytes("scratch\nÖl\n".encode("cp1252"))
+    raw = read(tmp_path)
+    assert (raw.names, ids(raw)) == (("scratch", "Öl"), ["labels.encoding"])
+
+
+def test_the_line_of_a_row_is_told_however_long_the_path_is(tmp_path: Path) -> None:
+    voc(tmp_path / ("deep/" * 60) / "a.xml", obj(), obj(name=""))
+    raw = read(tmp_path)
+    assert raw.boxes["source"].to_list() == [f"{'deep/' * 60}a.xml:3"]
+    assert raw.rejected["source"].to_list() == [f"{'deep/' * 60}a.xml:4"]
+
+
+def test_rows_of_broken_files_are_in_no_count(tmp_path: Path) -> None:
+    voc(tmp_path / "a.xml", obj())
+    voc(tmp_path / "b.xml", obj(), obj())
+    (tmp_path / "b.xml").write_bytes((tmp_path / "b.xml").read_bytes()[:-5])
+    raw = read(tmp_path)
+    assert raw.rows_read == 1
+    assert found(raw, "labels.file_broken").message.endswith(
+        "how many rows they have is not known, they are in no count"
+    )
+
+
 def test_pictures_without_label_file_count_as_empty_and_too_many_refuse_the_dataset(tmp_path: Path) -> None:
     for stem in "ab":
         voc(tmp_path / "train" / f"{stem}.xml", obj())
@@ -502,6 +539,20 @@ def test_other_xml_files_are_left_alone(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def _objects_in(files: Mapping[str, bytes], raw: RawDataset) -> int:
+    """Count rows by their tags in the files that are not told to be broken."""
+    broken = [name for one in raw.findings if one.id == "labels.file_broken" for name in one.evidence["files"]]
+    sound = (
+        content
+        for name, content in files.items()
+        if name.lower().endswith(".xml") and not any(b.startswith(name) for b in broken)
+    )
+    texts = (
+        text.decode("utf-16" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", "replace") for text in sound
+    )
+    return sum(len(re.findall("<object>", text)) for text in texts)
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files=cases())
 def test_anything_is_read_or_refused_in_words(
@@ -511,7 +562,7 @@ def test_anything_is_read_or_refused_in_words(
     before = snapshot(folder)
     with contextlib.suppress(DataError):
         raw = read(folder)
-        assert raw.rows_read == raw.boxes.height + raw.rejected.height
+        assert raw.rows_read == raw.boxes.height + raw.rejected.height == _objects_in(files, raw)
     assert snapshot(folder) == before
 
 

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 from grammar_yolo import cases
-from helpers import draw, snapshot, yolo_set
+from helpers import corners, draw, snapshot, yolo_set
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -174,6 +174,21 @@ def test_a_python_tag_is_refused_and_never_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="tags are not allowed"):
         _names(tmp_path, f"names: !!python/object/apply:os.mkdir ['{trap}']")
     assert not trap.exists()
+
+
+def test_the_boxes_of_a_set_of_poses_are_read(tmp_path: Path) -> None:
+    yolo_set(tmp_path, {"train/a.png": "0 .5 .5 .5 .2 .1 .1 .9 .9\n1 .5 .5 .5 .2\n"})
+    with (tmp_path / "data.yaml").open("a") as file:
+        file.write("kpt_shape: [2, 2]\n")
+    found = raw(tmp_path)
+    assert corners(found.boxes) == [pytest.approx((0.25, 0.4, 0.75, 0.6))] * 2
+    assert found.boxes["notes"].to_list() == ["labels.keypoints", None]
+
+
+@pytest.mark.parametrize("shape", ["17", "[17]", "[0, 3]", "[17, 4]", "[a, 3]", "[true, 3]", "[1.5, 2]", "{a: 1}"])
+def test_a_kpt_shape_that_is_none_is_refused_with_its_line(tmp_path: Path, shape: str) -> None:
+    with pytest.raises(DataError, match=r"data\.yaml:2: `kpt_shape` should be the number of keypoints"):
+        _read(tmp_path, f"train: images/train\nkpt_shape: {shape}\nnames: [pit]\n")
 
 
 # ---- data.yaml: splits ----------------------------------------------------------------------------------------------
@@ -398,7 +413,7 @@ def test_a_picture_whose_name_is_no_text_is_an_error(tmp_path: Path) -> None:
             pytest.skip("this file system takes UTF-8 names only")
 
     spoil("a")
-    notice = finding(raw(folder), "images.name_not_text")
+    notice = finding(raw(folder), "images.name_encoding")
     assert notice.severity == "error"
     assert notice.evidence["pictures"] == [rf"{folder}/images/train/gr\udcfcna.png"]
     spoil("b")

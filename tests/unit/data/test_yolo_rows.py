@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_yolo import finding, raw
 
+from pipeline.data.formats.label_text import decode, read_text
 from pipeline.data.formats.yolo_rows import parse_rows
-from pipeline.data.formats.yolo_text import decode, read_text
 
 ROW = "0 .5 .5 .5 .5"
 NAMES = {"pit": 0, "rolled in scale": 1, "Löß": 2, "7": 3, "a.b (c)": 4, "scale": 5, "SCALE": 6}
@@ -233,6 +233,35 @@ def test_the_careful_way_knows_the_same_numbers_as_the_fast_one(sign: str, end: 
         assert fast["id"][0] is not None or careful["y1"][0] is not None
 
 
+@pytest.mark.parametrize(
+    ("row", "keypoints", "found"),
+    [
+        ("0 .5 .5 .5 .2 .1 .1 2 .9 .9 2", 6, "labels.keypoints"),
+        ("0 .5 .5 .5 .2 .1 .1 .9 .9", 4, "labels.keypoints"),
+        ("0 .5 .5 .5 .2 .1 .1 2", 3, "labels.keypoints"),  # as many columns as an outline and a confidence
+        ("0 .5 .5 .5 .2 .1 .1 1", 3, "labels.keypoints"),
+        ("0 .5 .5 .5 .2 nan .1 99", 3, "labels.keypoints"),
+        ("0,.5,.5,.5,.2,.1,.1,1", 3, "labels.separator labels.keypoints"),
+        ("pit .5 .5 .5 .2 .1 .1 1", 3, "labels.class_name labels.keypoints"),
+        ("0 .5 .5 .5 .2 .1 .1 1 .93", 3, "labels.keypoints labels.confidence_column"),
+        ("0 .5 .5 .5 .2 .93", 3, "labels.confidence_column"),
+        ("0 .5 .5 .5 .2", 3, None),
+    ],
+)
+def test_keypoints_behind_a_box_are_left_out(row: str, keypoints: int, found: str | None) -> None:
+    table = parse_rows([f"{ROW}\n{row}"], NAMES, pixels=False, keypoints=keypoints)
+    assert table["id"].to_list() == [None, None]
+    assert table["notes"].to_list() == [None, found]
+    assert table.select("x1", "y1", "x2", "y2").row(1) == pytest.approx(BOX)
+
+
+@pytest.mark.parametrize("row", ["0 .1 .1 .9 .1 .9 .9", "0 .5 .5 .5 .2 .1 .1 1 7", "0 .5 .5 .5 .2 .1", "0 .5 .5 .5"])
+def test_beside_keypoints_nothing_is_a_polygon(row: str) -> None:
+    table = parse_rows([row], NAMES, pixels=False, keypoints=3)
+    assert table["notes"].to_list() == ["labels.confidence_column" if row.endswith(".2 .1") else None]
+    assert table["id"].to_list() == [None if row.endswith(".2 .1") else "labels.not_parsed"]
+
+
 # ---- encodings -------------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +278,8 @@ def test_the_careful_way_knows_the_same_numbers_as_the_fast_one(sign: str, end: 
         ("0 grün\n".encode("utf-16-be"), "0 grün\n", "utf-16-be"),
         (b"\xfe\xff" + "0 ж\n".encode("utf-16-be"), "0 ж\n", "utf-16-be"),
         (b"0\r\n1\r2\n\r\n3", "0\n1\n2\n\n3", "utf-8"),
+        (b"\x81\xff", "\x81ÿ", "latin-1"),  # as in Chinese and Japanese encodings
+        (b"0 \x7f", "0 \x7f", "utf-8"),
         (b"0\x1a", "0", "utf-8"),  # how DOS ended a file
         (b"", "", "utf-8"),
         (b"\xef\xbb\xbf", "", "utf-8"),
@@ -261,7 +292,7 @@ def test_text_is_decoded(content: bytes, text: str, encoding: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"\0", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"0 .5\0 .5", b"\xff\xfe0", b"0\x01", b"\x81\xff", b"\x1f\x8b\x08\0"],
+    [b"\0", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"0 .5\0 .5", b"\xff\xfe0", b"0\x01", b"\x1f\x8b\x08\0"],
 )
 def test_what_is_no_text_is_told(content: bytes) -> None:
     assert decode(content).problem == "its content is no text"

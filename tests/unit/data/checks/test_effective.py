@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers import box, dataset_of, draw
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ultralytics.cfg import get_cfg
 
@@ -76,6 +76,40 @@ def test_tiles_are_advised_where_a_larger_input_would_cost_too_much() -> None:
     assert too_small_to_train(take_snapshot(whole, 640)) == []
 
 
+@pytest.mark.parametrize(
+    ("side", "suggested"),
+    [(2.01, {"suggested_imgsz": 1280}), (1.99, {"suggested_tile": 608})],
+    ids=["twice the side", "more than twice"],
+)
+def test_an_input_of_up_to_twice_the_side_is_advised_and_beyond_it_tiles(
+    side: float, suggested: dict[str, int]
+) -> None:
+    picture = {"width": 1280, "height": 1280}
+    (finding,) = too_small_to_train(
+        take_snapshot(dataset_of([box(1, 0, 9, 9, 9 + side, 90)], pictures={1: picture}), 640)
+    )
+    assert {key: finding.evidence[key] for key in suggested} == suggested
+
+
+@pytest.mark.parametrize(("side", "helps"), [(0.42, True), (0.39, False)], ids=["tiles of 128", "smaller tiles"])
+def test_tiles_of_less_than_128_pixels_are_not_advised(side: float, helps: bool) -> None:
+    picture = {"width": 4000, "height": 4000}
+    (finding,) = too_small_to_train(
+        take_snapshot(dataset_of([box(1, 0, 9, 9, 9 + side, 90)], pictures={1: picture}), 640)
+    )
+    assert (finding.evidence.get("suggested_tile") == 128) == helps
+    assert ("no input size helps" in finding.advice) != helps
+
+
+@pytest.mark.parametrize(("slips", "kept"), [(2, 199), (3, None)], ids=["2 of 201", "3 of 201"])
+def test_the_smallest_hundredth_of_the_small_boxes_does_not_decide(slips: int, kept: int | None) -> None:
+    rows = [box(1, 0, 4 * n, 10, 4 * n + 3, 90) for n in range(201 - slips)]  # 1.5 pixels at 640: 864 keeps them
+    rows += [box(1, 0, 4 * n, 10, 4 * n + 0.2, 90) for n in range(slips)]
+    (finding,) = too_small_to_train(take_snapshot(dataset_of(rows, pictures={1: WIDE}), 640))
+    assert finding.evidence.get("kept") == kept
+    assert finding.evidence.get("suggested_imgsz") == (864 if kept else None)
+
+
 def test_nothing_helps_with_boxes_that_have_no_pixels() -> None:
     huge = {"width": 8000, "height": 6000}
     dataset = dataset_of([box(1, 0, 100, 10, 100.3, 17)], pictures={1: huge})
@@ -132,6 +166,7 @@ def test_boxes_below_one_cell_are_a_note() -> None:
     assert below_one_cell(take_snapshot(dataset_of(tiny, pictures={1: WIDE}), 1280)) == []
 
 
+@settings(deadline=None)
 @given(
     st.integers(32, 5000),
     st.integers(32, 5000),

@@ -8,15 +8,17 @@ import polars as pl
 import pytest
 from helpers import box, dataset_of
 
-from pipeline.data.checks import Snapshot, take_snapshot
-from pipeline.data.checks.leaks import alike, copies, labels_of_copies, leak_alike, leak_identical
+from pipeline.data.checks import Snapshot, figures_of, take_snapshot
+from pipeline.data.checks.leaks import alike, copies, labels_of_copies, leak_alike, leak_identical, not_compared
 from pipeline.data.duplicates import PAIRS_SCHEMA, Duplicates
 
 SPLITS = ("train", "train", "val", "test", None, None)
 Pair = tuple[int, int, str]
 
 
-def _set(*pairs: Pair, rows: list[dict[str, Any]] | None = None) -> Snapshot:
+def _set(
+    *pairs: Pair, rows: list[dict[str, Any]] | None = None, flat: tuple[str, ...] = (), left_out: int = 0
+) -> Snapshot:
     """Return six pictures (two in train, one in val, one in test, two in none) of which so many pairs are known."""
     pictures = {n: {"split": split} for n, split in enumerate(SPLITS, start=1)}
     table = [
@@ -33,11 +35,11 @@ def _set(*pairs: Pair, rows: list[dict[str, Any]] | None = None) -> Snapshot:
         for a, b, kind in pairs
     ]
     clusters = tuple((f"{a}.png", f"{b}.png") for a, b, _ in pairs)
-    duplicates = Duplicates(pl.DataFrame(table, PAIRS_SCHEMA), clusters, (), 0)
+    duplicates = Duplicates(pl.DataFrame(table, PAIRS_SCHEMA), clusters, flat, left_out)
     return take_snapshot(dataset_of(rows or [], pictures=pictures), 640, duplicates=duplicates)
 
 
-ALL = (leak_identical, leak_alike, copies, alike, labels_of_copies)
+ALL = (leak_identical, leak_alike, copies, alike, labels_of_copies, not_compared)
 
 
 def test_no_pairs_and_no_search_say_nothing() -> None:
@@ -92,3 +94,17 @@ def test_copies_with_other_boxes_are_found_whatever_their_splits() -> None:
     (finding,) = labels_of_copies(snapshot)
     assert (finding.severity, finding.evidence["count"]) == ("warning", 2)
     assert finding.evidence["pairs"] == ["1.png (1 boxes) and 3.png (1)", "1.png (1 boxes) and 4.png (0)"]
+
+
+def test_pictures_that_could_not_be_compared_and_pairs_that_are_not_listed_are_told() -> None:
+    snapshot = _set((1, 2, "alike"), flat=("5.png", "6.png"), left_out=7)
+    (finding,) = not_compared(snapshot)
+    assert (finding.id, finding.severity) == ("images.flat", "info")
+    assert finding.evidence == {"count": 2, "pictures": ["5.png", "6.png"]}
+    (finding,) = alike(snapshot)
+    assert "7 further pairs" in finding.message
+    assert finding.evidence["not_listed"] == 7
+    figures = figures_of(snapshot)["duplicates"]
+    assert (figures["flat"], figures["not_listed"]) == (2, 7)
+    (finding,) = alike(_set((1, 2, "alike")))
+    assert "further" not in finding.message

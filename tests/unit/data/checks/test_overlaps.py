@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import polars as pl
+import pytest
 from helpers import box, dataset_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.checks import pairs as module
 from pipeline.data.checks import take_snapshot
 from pipeline.data.checks.overlaps import near_duplicate, two_classes
 from pipeline.data.checks.pairs import boxes_in_one_place
@@ -30,6 +35,7 @@ def _one_place(a: tuple[float, ...], b: tuple[float, ...], least: float) -> bool
 _NUMBER = st.integers(0, 12).map(float)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 3), _NUMBER, _NUMBER, st.integers(1, 60), st.integers(1, 60)), min_size=0, max_size=30
@@ -114,3 +120,66 @@ def test_a_picture_with_ten_thousand_boxes_in_a_grid_is_no_burden() -> None:
     )
     one, _ = boxes_in_one_place(table.sort("image_id", "x1"))
     assert len(one) == 0
+
+
+def _column(side: int, count: int) -> np.ndarray[Any, Any]:
+    """Boxes of which one side (0 to 3: left, top, right, bottom) is the same for all, and no two in one place."""
+    spread = np.arange(count) * 5.0
+    across, along = (side % 2), 1 - side % 2
+    xyxy = np.empty((count, 4))
+    xyxy[:, [along, along + 2]] = np.stack([spread, spread + 4], axis=1)
+    xyxy[:, [across, across + 2]] = (100.0, 140.0)
+    free = across + 2 if side < 2 else across
+    xyxy[:, free] += np.arange(count) % 7
+    return xyxy
+
+
+@pytest.mark.parametrize("side", range(4), ids=["left", "top", "right", "bottom"])
+def test_boxes_that_share_a_side_are_compared_with_few_others(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, twins = 20_000, [(7, 0.1), (19_990, 0.1)]
+    xyxy = _column(side, count)
+    extra = np.array([xyxy[row] + shift * np.array([0, 0, 1, 1]) for row, shift in twins])
+    ordinary = np.array([[5.0, 5, 40, 40], [200.0, 5, 240, 40], [200.0, 5, 240, 40.5]])
+    corners = np.concatenate([ordinary[:2], xyxy, extra, ordinary[2:]])
+    images = np.repeat([1, 2, 3], [2, count + 2, 1]).astype(np.uint32)
+    table = pl.DataFrame({"image_id": images, **dict(zip(("x1", "y1", "x2", "y2"), corners.T, strict=True))})
+    table = table.sort("image_id", "x1", maintain_order=True)
+    compared = 0
+    walked = module._within_reach
+
+    def counting(*parts: Any) -> Iterator[Any]:
+        nonlocal compared
+        for first, second in walked(*parts):
+            compared += len(first)
+            yield first, second
+
+    monkeypatch.setattr(module, "_within_reach", counting)
+    one, other = boxes_in_one_place(table)
+    assert compared <= 4 * count  # each with each: 200 million
+    rows = table.to_numpy()
+    found = {tuple(sorted((tuple(rows[i, 1:]), tuple(rows[j, 1:])))) for i, j in zip(one, other, strict=True)}
+    assert found == {
+        tuple(sorted((tuple(xyxy[row]), tuple(twin)))) for (row, _), twin in zip(twins, extra, strict=True)
+    }
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 2), _NUMBER, st.integers(1, 60), st.integers(1, 60)), max_size=40))
+def test_pairs_in_crowded_pictures_are_those_of_comparing_each_with_each(
+    rows: list[tuple[int, float, int, int]],
+) -> None:
+    boxes = [(image, 3.0, y, 3.0 + w, y + h) for image, y, w, h in rows]
+    schema = dict.fromkeys(("x1", "y1", "x2", "y2"), pl.Float64)
+    table = pl.DataFrame(boxes, {"image_id": pl.UInt32, **schema}, orient="row").sort("image_id", "x1")
+    ordered = list(table.iter_rows())
+    expected = {
+        (i, j)
+        for i in range(len(ordered))
+        for j in range(i + 1, len(ordered))
+        if ordered[i][0] == ordered[j][0] and _one_place(ordered[i][1:], ordered[j][1:], 0.8)
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_MANY", 0)  # every picture counts as crowded
+        one, other = boxes_in_one_place(table, 0.8)
+    assert set(zip(one.tolist(), other.tolist(), strict=True)) == expected
+    assert len(one) == len(expected)

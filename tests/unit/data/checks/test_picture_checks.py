@@ -10,7 +10,16 @@ import pytest
 from helpers import box, dataset_of
 
 from pipeline.data.checks import Snapshot, take_snapshot
-from pipeline.data.checks.pictures import background, enlarged, huge, modes, much_reduced, odd_sizes, turned
+from pipeline.data.checks.pictures import (
+    background,
+    enlarged,
+    huge,
+    modes,
+    much_reduced,
+    odd_sizes,
+    several_pages,
+    turned,
+)
 from pipeline.data.intake import Intake
 from pipeline.data.picture_headers import HEADERS_SCHEMA
 from pipeline.data.raw import LEDGER_SCHEMA
@@ -103,10 +112,47 @@ def _with_headers(*rows: Mapping[str, Any], intake: bool = False) -> Snapshot:
 
 def test_kinds_of_pictures_are_named_where_they_are_mixed() -> None:
     (finding,) = modes(_with_headers({}, {}, {"mode": "L"}, {"mode": "I;16"}))
-    assert finding.evidence["kinds"] == {"colour": 2, "I;16": 1, "grey": 1}
+    assert finding.evidence["kinds"] == {"colour": 2, "grey": 1, "grey of 16 bits": 1}
     assert finding.evidence["pictures"] == ["3.png", "4.png"]
     assert modes(_with_headers({}, {})) == []
     assert modes(_set(3)) == []  # nobody looked
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("RGBA", "transparency is dropped"),
+        ("LA", "transparency is dropped"),
+        ("P", "palette's colours are put in"),
+        ("CMYK", "printing colours are made RGB"),
+        ("1", "becomes 0 and 255"),
+        ("YCbCr", "is made RGB"),
+        ("LAB", "is made RGB"),
+    ],
+)
+def test_a_kind_that_is_neither_grey_nor_colour_is_told_even_if_all_are_of_it(mode: str, words: str) -> None:
+    (finding,) = modes(_with_headers({"mode": mode}, {"mode": mode}))
+    assert (finding.id, finding.severity) == ("images.modes", "info")
+    assert words in finding.message
+    assert "pictures of one kind" in finding.message
+    assert finding.evidence["pictures"] == ["1.png", "2.png"]
+    (mixed,) = modes(_with_headers({"mode": mode}, {"mode": mode}, {}))
+    assert words in mixed.message
+    assert mixed.evidence["pictures"] == ["3.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "F"])
+def test_plain_grey_and_plain_colour_alone_are_silent(mode: str) -> None:
+    assert modes(_with_headers({"mode": mode}, {"mode": mode})) == []
+
+
+def test_files_of_several_pages_are_told_with_what_is_not_read() -> None:
+    rows = ({"pages": 1}, {"pages": 3}, {"pages": 12}, {"pages": 5, "problem": "images.truncated"})
+    (finding,) = several_pages(_with_headers(*rows))
+    assert (finding.id, finding.severity) == ("images.pages", "info")
+    assert finding.evidence == {"count": 2, "pictures": ["3.png", "2.png"], "pages": [12, 3], "not_read": 13}
+    assert "only the first is read" in finding.message
+    assert several_pages(_with_headers({"pages": 1})) == [] == several_pages(_set(3))
 
 
 def test_pictures_that_are_not_used_have_no_kind() -> None:

@@ -65,6 +65,20 @@ def test_train_alone_is_not_measured() -> None:
     assert looks_differ(snapshot) == []
 
 
+def test_without_any_box_there_is_no_score_to_be_wide() -> None:
+    assert too_small(_set({"train": 20, "val": 10}, boxes=0)) == []
+
+
+def test_val_and_test_that_differ_are_two_findings_with_ids_of_their_own() -> None:
+    other = {"val": (0.95, 0.05), "test": (0.95, 0.05)}
+    small = dict.fromkeys(("val", "test"), lambda r: 60 * np.exp(r.normal(0, 0.3)))
+    snapshot = _set({"train": 200, "val": 100, "test": 100}, kinds=other, side=small)
+    found = [finding.id for finding in (*classes_differ(snapshot), *looks_differ(snapshot))]
+    assert found == [
+        f"split.{what}_differ_in_{split}" for what in ("classes", "box_sizes") for split in ("val", "test")
+    ]
+
+
 def test_random_parts_of_one_set_do_not_differ() -> None:
     for seed in range(40):
         snapshot = _set({"train": 200, "val": 30 + 2 * seed, "test": 60}, seed=seed)
@@ -74,13 +88,13 @@ def test_random_parts_of_one_set_do_not_differ() -> None:
 
 def test_other_shares_of_classes_are_a_warning() -> None:
     (finding,) = classes_differ(_set({"train": 200, "val": 100}, kinds={"train": (0.5, 0.5), "val": (0.9, 0.1)}))
-    assert (finding.id, finding.severity) == ("split.classes_differ", "warning")
+    assert (finding.id, finding.severity) == ("split.classes_differ_in_val", "warning")
     assert 0.3 < finding.evidence["distance"] < 0.5
 
 
 def test_other_sizes_of_boxes_are_a_warning_with_both_medians() -> None:
     (finding,) = looks_differ(_set({"train": 200, "test": 100}, side={"test": lambda r: 60 * np.exp(r.normal(0, 0.3))}))
-    assert (finding.id, finding.severity) == ("split.box_sizes_differ", "warning")
+    assert (finding.id, finding.severity) == ("split.box_sizes_differ_in_test", "warning")
     train, test = finding.evidence["medians"]
     assert train == pytest.approx(0.1, rel=0.1)
     assert test == pytest.approx(0.06, rel=0.1)
@@ -99,7 +113,7 @@ def test_another_camera_or_light_is_a_warning() -> None:
     )
     facts = PictureFacts(table.select(list(FACTS_SCHEMA)), np.zeros((images.height, 32, 32), np.uint8))
     (finding,) = looks_differ(take_snapshot(snapshot.dataset, 640, facts=facts))
-    assert (finding.id, finding.evidence["distance"]) == ("split.brightness_differ", 1.0)
+    assert (finding.id, finding.evidence["distance"]) == ("split.brightness_differ_in_val", 1.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
