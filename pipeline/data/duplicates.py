@@ -34,6 +34,7 @@ ALIKE = 0.92  # correlation
 # Standard deviation of a thumbnail, in grey levels. Below it hash and correlation are those of noise and rounding: of
 # steel pictures as faint as that, one in three is found again when saved as JPEG of quality 50; at 1.5 nearly all are.
 FLAT = 1.0
+BLANK = 0.5  # standard deviation of the whole picture, in grey levels: of one colour, but for rounding
 PAIRS_EACH = 10  # pairs that are listed of one picture within its split, and as many across splits
 _BATCH = 1024  # pairs whose thumbnails are compared at a time
 
@@ -46,7 +47,8 @@ class Duplicates:
         pairs: columns of `PAIRS_SCHEMA`. Of identical files the first is paired with each of the others, and only the
             first is compared with other pictures.
         clusters: paths of pictures that are joined by pairs, directly or through others, listed or not; largest first.
-        flat: paths of pictures that are nearly of one grey: compared as files only, because their hashes are noise.
+        flat: paths of pictures that are nearly of one grey: compared as files only, because their hashes are noise; and
+            of those that are of one colour, such as empty tiles, which are compared with nothing.
         left_out: pairs that were near and are not listed, because both pictures have `PAIRS_EACH` listed already.
     """
 
@@ -75,6 +77,8 @@ def find_duplicates(dataset: Dataset, facts: PictureFacts) -> Duplicates:
         .sort("path")
         .with_columns(first=pl.col("path").first().over("digest"))
     )
+    blank = table.filter(pl.col("contrast") < BLANK)["path"].to_list()  # empty tiles are all the same, and leak nothing
+    table = table.filter(pl.col("contrast") >= BLANK)
     identical = table.filter(pl.col("path") != pl.col("first")).select(
         one="first",
         other="path",
@@ -99,7 +103,7 @@ def find_duplicates(dataset: Dataset, facts: PictureFacts) -> Duplicates:
     )
     joined = dict(zip(comparable["path"], search.roots().tolist(), strict=True))
     clusters = _clusters(table, joined)
-    return Duplicates(pairs, clusters, tuple(flat["path"]), search.left_out)
+    return Duplicates(pairs, clusters, tuple(sorted([*flat["path"], *blank])), search.left_out)
 
 
 def cluster_keys(dataset: Dataset, duplicates: Duplicates) -> list[str | None]:

@@ -69,7 +69,7 @@ def row_findings(ledger: pl.DataFrame) -> list[Finding]:
 
 
 def class_findings(refused: pl.DataFrame, names: tuple[str, ...]) -> list[Finding]:
-    """Return errors for rows whose class does not exist.
+    """Return an error for rows whose class number does not exist.
 
     Args:
         refused: `class_id` and `source` of the rows.
@@ -77,26 +77,37 @@ def class_findings(refused: pl.DataFrame, names: tuple[str, ...]) -> list[Findin
     """
     if refused.is_empty():
         return []
-    file = pl.col("source").str.replace(r":[^:]*$", "")
-    by_class = refused.group_by("class_id").agg(rows=pl.len(), files=file.n_unique()).sort("class_id")
     known = f"names has {len(names)} (0 to {len(names) - 1})" if len(names) > 1 else f"names has {len(names)} (0)"
-    listed = ", ".join(
-        f"class {value:g} in {rows} row{'s' if rows > 1 else ''} of {files} file{'s' if files > 1 else ''}"
-        for value, rows, files in by_class.head(ROWS_NAMED).iter_rows()
-    )
+    ordered = refused.sort("class_id", maintain_order=True)
+    classes = ordered.select(pl.Series("class", [f"{value:g}" for value in ordered["class_id"]], pl.String), "source")
     whole = pl.col("class_id").is_finite() & (pl.col("class_id") == pl.col("class_id").floor())
+    if refused.filter(whole).is_empty():
+        words = f"class numbers are whole numbers, and {known}"
+        return [refused_classes("labels.class_not_whole", classes, words, "mend these rows")]
+    advice = "add the missing names in their order, or mend these rows"
+    if refused["class_id"].unique().to_list() == [len(names)]:
+        advice += "; data.first_class=1 if the files count classes from 1"
+    return [refused_classes("labels.class_out_of_range", classes, f"but {known}", advice)]
+
+
+def refused_classes(id: str, rows: pl.DataFrame, known: str, advice: str) -> Finding:
+    """Return an error that says which classes do not exist, in how many rows of how many files.
+
+    Args:
+        id: of the finding.
+        rows: `class` as it stands in the files and `source`, one row each.
+        known: what classes there are, as the end of the sentence.
+        advice: what to do.
+    """
+    file = pl.col("source").str.replace(r":[^:]*$", "")
+    by_class = rows.group_by("class", maintain_order=True).agg(rows=pl.len(), files=file.n_unique())
+    listed = ", ".join(
+        f"class {name} in {count} row{'s' if count > 1 else ''} of {files} file{'s' if files > 1 else ''}"
+        for name, count, files in by_class.head(ROWS_NAMED).iter_rows()
+    )
     evidence = {
-        "count": refused.height,
-        "rows": refused["source"].head(ROWS_NAMED).to_list(),
-        "classes": [f"{value:g}" for value in by_class["class_id"].head(ROWS_NAMED)],
+        "count": rows.height,
+        "rows": rows["source"].head(ROWS_NAMED).to_list(),
+        "classes": by_class["class"].head(ROWS_NAMED).to_list(),
     }
-    findings = []
-    if not by_class.filter(whole).is_empty():
-        advice = "add the missing names in their order, or mend these rows"
-        if by_class["class_id"].max() == len(names) and by_class.height == 1:
-            advice += "; data.first_class=1 if the files count classes from 1"
-        findings.append(Finding("labels.class_out_of_range", "error", f"{listed}, but {known}", evidence, advice))
-    else:
-        message = f"{listed}: class numbers are whole numbers, and {known}"
-        findings.append(Finding("labels.class_not_whole", "error", message, evidence, "mend these rows"))
-    return findings
+    return Finding(id, "error", f"{listed}, {known}", evidence, advice)

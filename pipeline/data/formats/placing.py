@@ -81,7 +81,7 @@ def _parts(path: str, split: str) -> tuple[str, str, str]:
     """Return folder, stem and suffix of the place that a picture should get."""
     folder, name = posixpath.split(path)
     stem, suffix = posixpath.splitext(name)
-    kept = [part for part in folder.split("/") if part not in _LEFT_OUT and part != split]
+    kept = [part for part in folder.split("/") if part not in _LEFT_OUT and part not in SPLITS]
     return _UNFIT.sub("_", "/".join([split, *kept])), _UNFIT.sub("_", stem), suffix
 
 

@@ -31,6 +31,8 @@ from .placing import (
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BLANKS = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # a reader would make plain blanks and line ends of them
 
+DECIMALS = 9  # of a pixel
+
 
 def write_voc(dataset: Dataset, folder: Path, *, copy: bool = False) -> Path:
     """Write a dataset as Pascal VOC, corners as decimals without loss. Returns the folder.
@@ -75,7 +77,8 @@ def _document(place: str, width: int, height: int, objects: str) -> str:
 
 def _objects(dataset: Dataset, names: list[str]) -> dict[int, str]:
     """Return the objects of each picture that has boxes, by its id."""
-    corners = [number_text(pl.col(name)) for name in ("x1", "y1", "x2", "y2")]
+    # Programs that read VOC cut decimals off: of 67.99999999999999, the noise of a conversion, they would lose a pixel.
+    corners = [number_text(pl.col(name).round(DECIMALS)) for name in ("x1", "y1", "x2", "y2")]
     text = pl.format(
         "\t<object>\n\t\t<name>{}</name>\n\t\t<difficult>{}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{}</xmin>\n"
         "\t\t\t<ymin>{}</ymin>\n\t\t\t<xmax>{}</xmax>\n\t\t\t<ymax>{}</ymax>\n\t\t</bndbox>\n\t</object>\n",

@@ -20,7 +20,7 @@ from ..images import listed
 from ..raw import LEDGER_SCHEMA, RAW_BOXES_SCHEMA, RAW_IMAGES_SCHEMA, ROWS_NAMED, RawDataset
 from .label_text import encoding_findings, is_text, printable, read_text
 from .yolo_files import Folders, Picture, label_places, pair
-from .yolo_findings import label_findings, pairing_findings, row_errors
+from .yolo_findings import CLASS_PROBLEMS, class_errors, label_findings, pairing_findings, row_errors
 from .yolo_layout import Layout, find_data_yaml, is_plain_dataset, layout_of_yaml, plain_layout
 from .yolo_names import Classes, made_up_classes
 from .yolo_rows import PARSED_SCHEMA, parse_rows
@@ -75,6 +75,7 @@ def read_yolo(path: Path, settings: DataConfig) -> RawDataset:
         *label_findings(images, settings.unlabelled, _looked_in(pictures)),
         *encoding_findings([*layout.encodings, *zip(names, files.encodings, strict=True)]),
         *row_errors(rejected, files.rows_read),
+        *class_errors(rejected, classes.names, classes.numbers),
     )
     return RawDataset(
         classes.names,
@@ -198,6 +199,11 @@ def _tables(
     """Return (raw boxes, rejected rows) of the rows of all files; pictures and labels are their names by file."""
     label = pl.Series(labels, dtype=pl.String).gather(rows["file"])
     rows = rows.with_columns(source=pl.concat_str(label, pl.lit(":"), rows["line"].cast(pl.String)))
+    strange = rows["id"].is_null() & ~classes.knows(rows["class_id"])
+    rows = rows.with_columns(
+        id=pl.when(strange).then(pl.lit("labels.class_out_of_range")).otherwise("id"),
+        text=pl.when(strange).then(_as_text()).otherwise("text"),
+    )
     sound = rows["id"].is_null()
     boxes = rows.filter(sound)
     boxes = boxes.with_columns(
@@ -206,5 +212,11 @@ def _tables(
         crowd=pl.lit(False),
         difficult=pl.lit(False),
     )
-    rejected = rows.filter(~sound).select("id", "source", action=pl.lit("dropped"), before="text", after=pl.lit(""))
+    action = pl.when(pl.col("id").is_in(CLASS_PROBLEMS)).then(pl.lit("refused")).otherwise(pl.lit("dropped"))
+    rejected = rows.filter(~sound).select("id", "source", action=action, before="text", after=pl.lit(""))
     return boxes.select(list(RAW_BOXES_SCHEMA)), rejected.select(list(LEDGER_SCHEMA))
+
+
+def _as_text() -> pl.Expr:
+    """Return class number and corners of a row; of most rows the text was not kept."""
+    return pl.concat_str([pl.col(c).cast(pl.String) for c in ("class_id", "x1", "y1", "x2", "y2")], separator=" ")

@@ -8,7 +8,11 @@ import polars as pl
 
 from ...findings import Finding
 from ..raw import MOST_ROWS, ROWS_NAMED
+from ..row_findings import refused_classes
 from .yolo_files import Pairs
+from .yolo_rows import unknown_name
+
+CLASS_PROBLEMS = ("labels.class_out_of_range", "labels.class_unknown")
 
 
 def label_findings(table: pl.DataFrame, unlabelled: float, looked_in: str) -> list[Finding]:
@@ -102,6 +106,32 @@ def row_errors(rejected: pl.DataFrame, rows_read: int) -> list[Finding]:
             message = f"{rows.height} of {rows_read} rows {words}, such as '{rows['before'][0][:60]}'"
             evidence = _named("rows", rows["source"].to_list())
             findings.append(Finding(key, "error", message, evidence, advice))
+    return findings
+
+
+def class_errors(rejected: pl.DataFrame, names: Sequence[str], numbers: Sequence[int]) -> list[Finding]:
+    """Return errors for rows whose class is none of the list, told as it stands in the files.
+
+    Args:
+        rejected: columns of `LEDGER_SCHEMA`.
+        names: of the classes.
+        numbers: that they have in the files.
+    """
+    list_of_numbers = ", ".join(map(str, numbers[:ROWS_NAMED])) + (", ..." if len(numbers) > ROWS_NAMED else "")
+    list_of_names = ", ".join(names[:ROWS_NAMED]) + (", ..." if len(names) > ROWS_NAMED else "")
+    known = {
+        "labels.class_out_of_range": f"but names has {list_of_numbers}",
+        "labels.class_unknown": f"but names has {list_of_names}",
+    }
+    findings = []
+    for key in CLASS_PROBLEMS:
+        rows = rejected.filter(pl.col("id") == key)
+        if rows.height:
+            named = key == "labels.class_unknown"
+            told = [repr(unknown_name(text)) if named else f"{float(text.split()[0]):g}" for text in rows["before"]]
+            table = rows.select(pl.Series("class", told, pl.String), "source")
+            advice = "add the missing names to the list, or mend these rows"
+            findings.append(refused_classes(key, table, known[key], advice))
     return findings
 
 

@@ -54,6 +54,16 @@ class Classes:
         )
         return replace(self, findings=tuple(told if one is finding else one for one in self.findings))
 
+    def knows(self, numbers: pl.Series) -> pl.Series:
+        """Return whether each number may be judged by the list: where the list has gaps, only its own numbers may.
+
+        A number in a gap, or beyond, must not become that of another class or be told by another number.
+        """
+        if self.numbers == tuple(range(len(self.numbers))):
+            return pl.repeat(True, numbers.len(), eager=True)
+        own = [*map(float, self.numbers)]
+        return numbers.fill_nan(own[0]).is_in(own)  # what is no number is judged like a class of any list
+
     def class_ids(self, numbers: pl.Series) -> pl.Series:
         """Return the class id of each number of the label files; one that stands for no class comes out of range."""
         first = self.numbers[0]

@@ -23,6 +23,7 @@ PARSED_SCHEMA: dict[str, Any] = {
     "id": pl.String,  # why the row is no box, or null
     **{name: RAW_BOXES_SCHEMA[name] for name in ("class_id", *_CORNERS, "notes", "text")},
 }
+_BOX_NUMBERS = 4
 _HEADER_COLUMNS = 4  # at least: a header names the four numbers of a box
 _TEXT_KEPT = 200  # characters of a row that are kept for the ledger; a polygon may have thousands
 
@@ -175,6 +176,7 @@ class _ClassNames:
     """
 
     def __init__(self, numbers: Mapping[str, int]) -> None:
+        self.listed = bool(numbers)
         words = {" ".join(name.split()): number for name, number in numbers.items()}
         self._exact = {w: number for w, number in words.items() if not _NUMBER.fullmatch(w.replace(",", "."))}
         folded = [word.casefold() for word in self._exact]
@@ -201,7 +203,16 @@ def _mend(text: str, names: _ClassNames, *, first: bool, pixels: bool) -> tuple[
     if not (_is_ambiguous(text) and not pixels) and all(map(_NUMBER.fullmatch, words)):
         return " ".join(words), " ".join([*notes, *(["labels.class_name"] if numbered is not None else [])]), None
     header = first and len(words) >= _HEADER_COLUMNS and not any(map(_NUMBER.fullmatch, re.split(r"[\s,;]+", text)))
-    return None, None, "labels.header" if header else "labels.not_parsed"
+    unknown = names.listed and unknown_name(spaced)
+    return None, None, "labels.header" if header else "labels.class_unknown" if unknown else "labels.not_parsed"
+
+
+def unknown_name(row: str) -> str:
+    """Return what stands in place of the class number before the four numbers of a box, or nothing."""
+    words = row.split()
+    box, name = words[-_BOX_NUMBERS:], words[:-_BOX_NUMBERS]
+    named = name and not any(map(_NUMBER.fullmatch, name)) and all(map(_NUMBER.fullmatch, box))
+    return " ".join(name) if named else ""
 
 
 def _is_ambiguous(text: str) -> bool:

@@ -250,7 +250,7 @@ def test_nothing_to_repair_changes_nothing() -> None:
     dataset = _leaking([("a", "train", 5), ("b", "val", 5), (None, "train", 5)])
     divided, findings = _prepared(dataset, splits="repair")
     assert divided is dataset
-    assert set(findings) == set()  # nothing to say of what is divided evenly
+    assert set(findings) == {"split.deviation"}
 
 
 # ---- new -------------------------------------------------------------------------------------------------------------

@@ -213,10 +213,10 @@ def test_names_tell_the_picture_and_the_position() -> None:
         4: _picture(20, 30, None, path="more/x.png"),
     }
     assert plan_tiles(dataset_of([], pictures=pictures), TileSettings(20)).tiles["path"].to_list() == [
-        "images/test/train/b1/x/x_x0_y0",
-        "images/test/train/b1/x/x_x10_y0",
-        "images/test/train/b2/x/x_x0_y0",
-        "images/test/train/b2/x/x_x0_y10",
+        "images/test/b1/x/x_x0_y0",
+        "images/test/b1/x/x_x10_y0",
+        "images/test/b2/x/x_x0_y0",
+        "images/test/b2/x/x_x0_y10",
         "images/val/x/x_x0_y0",
         "images/val/x/x_x0_y10",
         "images/train/more/x/x_x0_y0",

@@ -116,15 +116,19 @@ def test_wrong_names_are_refused(tmp_path: Path, text: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("names", "ids"),
     [
-        ("{1: pit, 2: scratch}", {0: -1.0, 1: 0.0, 2: 1.0, 3: 2.0}),
-        ("{0: pit, 2: scratch}", {0: 0.0, 1: 3.0, 2: 1.0, 3: 3.0}),  # names has 2, so 2 and above are out of range
-        ("{40: scratch, 3: pit, 4: hole}", {0: 3.0, 1: 4.0, 2: 5.0, 3: 0.0, 4: 1.0, 5: 5.0, 40: 2.0}),
+        ("{1: pit, 2: scratch}", {0: None, 1: 0.0, 2: 1.0, 3: None}),
+        ("{0: pit, 2: scratch}", {0: 0.0, 1: None, 2: 1.0, 3: None}),
+        ("{40: scratch, 3: pit, 4: hole}", {0: None, 1: None, 2: None, 3: 0.0, 4: 1.0, 5: None, 40: 2.0}),
     ],
 )
-def test_the_keys_of_names_are_the_class_numbers(tmp_path: Path, names: str, ids: dict[int, float]) -> None:
+def test_the_keys_of_names_are_the_class_numbers(tmp_path: Path, names: str, ids: dict[int, float | None]) -> None:
     yolo_set(tmp_path, {"train/a.png": "".join(f"{number} .5 .5 .2 .2\n" for number in ids)}, f"names: {names}\n")
     found = raw(tmp_path)
-    assert found.boxes["class_id"].to_list() == list(ids.values())
+    assert found.boxes["class_id"].to_list() == [place for place in ids.values() if place is not None]
+    error = finding(found, "labels.class_out_of_range")  # told by the numbers that stand in the files
+    assert error.evidence["classes"] == [str(number) for number, place in ids.items() if place is None]
+    assert error.message.endswith(f"but names has {', '.join(map(str, sorted(yaml.safe_load(names))))}")
+    assert found.rejected["action"].unique().to_list() == ["refused"]
     notice = finding(found, "names.renumbered")
     document = yaml.safe_load(f"names: {names}")["names"]
     assert notice.evidence["mapping"] == {str(key): place for place, key in enumerate(sorted(document))}
@@ -138,10 +142,10 @@ def test_the_keys_of_names_are_the_class_numbers(tmp_path: Path, names: str, ids
     ("names", "first", "ids"),
     [
         ("[pit, scratch]", 0, [0, 1, 2]),
-        ("[pit, scratch]", 1, [-1, 0, 1]),
-        ("{0: pit, 1: scratch}", 1, [-1, 0, 1]),
-        ("{1: pit, 2: scratch}", 1, [-1, 0, 1]),  # the keys say it already
-        ("{0: pit, 1: scratch, 9: hole}", 1, [3, 0, 1]),
+        ("[pit, scratch]", 1, [0, 1]),
+        ("{0: pit, 1: scratch}", 1, [0, 1]),
+        ("{1: pit, 2: scratch}", 1, [0, 1]),  # the keys say it already
+        ("{0: pit, 1: scratch, 9: hole}", 1, [0, 1]),
     ],
 )
 def test_classes_that_are_counted_from_one(tmp_path: Path, names: str, first: int, ids: list[int]) -> None:
@@ -593,6 +597,6 @@ def test_whatever_stands_there_is_read_or_refused_with_words(
     assert pictures <= set(case)
     assert set(found.boxes["path"]) <= pictures
     assert found.boxes["text"].null_count() == found.boxes["notes"].null_count()
-    assert set(found.rejected["action"]) <= {"dropped"}
+    assert set(found.rejected["action"]) <= {"dropped", "refused"}
     every = pl.concat([found.boxes["source"], found.rejected["source"]])
     assert every.is_duplicated().any() is False or any(f.id == "labels.shared_file" for f in found.findings)

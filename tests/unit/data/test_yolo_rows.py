@@ -81,11 +81,11 @@ BOX = (0.25, 0.4, 0.75, 0.6)  # of the centre .5 .5 and the size .5 .2
         ("a.b (c) .5 .5 .5 .2", 4, "class_name"),
         ("scale .5 .5 .5 .2", 5, "class_name"),
         ("SCALE .5 .5 .5 .2", 6, "class_name"),
-        ("Scale .5 .5 .5 .2", "not_parsed", None),  # two classes differ from it in case
+        ("Scale .5 .5 .5 .2", "class_unknown", None),  # two classes differ from it in case
         ("pit 0,5 0,5 0,5 0,2 0,7", 0, "decimal_comma class_name confidence_column"),
-        ("dent .5 .5 .5 .2", "not_parsed", None),
-        ("pitch .5 .5 .5 .2", "not_parsed", None),
-        ("rolled in .5 .5 .5 .2", "not_parsed", None),
+        ("dent .5 .5 .5 .2", "class_unknown", None),
+        ("pitch .5 .5 .5 .2", "class_unknown", None),
+        ("rolled in .5 .5 .5 .2", "class_unknown", None),
         ("class x y w h", "not_parsed", None),  # a heading only where a heading stands
         ("0", "not_parsed", None),
         ("0 .5 .5 .5", "not_parsed", None),
@@ -96,7 +96,7 @@ BOX = (0.25, 0.4, 0.75, 0.6)  # of the centre .5 .5 and the size .5 .2
         ("0 .5 .5 .5 .2 # seen twice", "not_parsed", None),
         ("0 .5 .5 .5 0x1", "not_parsed", None),
         ("0 .5 .5 .5 1_0", "not_parsed", None),
-        ("٠ .5 .5 .5 .2", "not_parsed", None),
+        ("٠ .5 .5 .5 .2", "class_unknown", None),
         ("0,0,5,0,5,0,5,0,2", "not_parsed", None),  # a comma for everything: five numbers, or nine
         (",", "not_parsed", None),
         (";;;;", "not_parsed", None),
@@ -156,7 +156,7 @@ def test_numbers_that_are_not_finite_are_handed_on(row: str, pixels: bool) -> No
 def test_a_heading_is_told_from_a_spoiled_row(header: str) -> None:
     assert _parse(f"\n{header}\n{ROW}").select("line", "id").rows() == [(2, "labels.header"), (3, None)]
     assert _parse(f"{ROW}\n{header}")["id"].to_list() == [None, "labels.not_parsed"]
-    assert _parse(f"dent .5 .5 .2 .2\n{header}")["id"].to_list() == ["labels.not_parsed"] * 2
+    assert _parse(f"dent .5 .5 .2 .2\n{header}")["id"].to_list() == ["labels.class_unknown", "labels.not_parsed"]
 
 
 def test_one_spoiled_row_costs_no_other_and_lines_are_those_of_the_file() -> None:
@@ -343,7 +343,7 @@ def test_a_label_file_that_is_no_text_is_named_and_its_picture_left_out(tmp_path
     ("row", "key", "advice"),
     [
         ("0 320 240 40 40", "labels.looks_like_pixels", "data.coordinates=pixels"),
-        ("dent .5 .5 .2 .2", "labels.not_parsed", "export them as YOLO detection again"),
+        ("dent .5 .5 .2", "labels.not_parsed", "export them as YOLO detection again"),
     ],
 )
 def test_half_of_the_rows_being_of_another_form_is_an_error(tmp_path: Path, row: str, key: str, advice: str) -> None:
