@@ -82,6 +82,7 @@ ROWS = {
     "commas": Case("0,.5,.5,.4,.4\n", frozenset({"labels.separator i"}), (0, 1, 0, 0), (BOX,)),
     "decimal commas": Case("0 0,5 0,5 0,4 0,4\n", frozenset({"labels.decimal_comma i"}), (0, 1, 0, 0), (BOX,)),
     "class name": Case("scratch .5 .5 .4 .4\n", frozenset({"labels.class_name i"}), (0, 1, 0, 0), (BOX,)),
+    "unknown class name": Case("dent .5 .5 .4 .4\n", frozenset({"labels.class_unknown e"}), (0, 0, 0, 1)),
     "header": Case("class x y w h\n" + GOOD, frozenset({"labels.header i"}), (1, 0, 1, 0), (BOX,)),
     "nonsense": Case("see attached\n" + GOOD, frozenset({"labels.not_parsed w"}), (1, 0, 1, 0), (BOX,)),
     "UTF-16": Case(GOOD.encode("utf-16"), frozenset({"labels.encoding i"}), (1, 0, 0, 0), (BOX,)),

@@ -77,6 +77,14 @@ def test_identical_files_are_found_whatever_their_names(tmp_path: Path) -> None:
     assert found.clusters == (("a.png", "b/Bild ä.JPG", "c.jpeg"),)
 
 
+def test_pictures_of_one_colour_are_compared_with_nothing(tmp_path: Path) -> None:
+    blank = _encoded(np.full((64, 64, 3), 200, np.uint8), ".png")
+    found = _found(tmp_path, {"a.png": blank, "b.png": blank, "c.png": blank, "d.png": _scene(1)}, b="val")
+    assert found.pairs.is_empty()  # empty tiles of different pictures leak nothing
+    assert found.clusters == ()
+    assert found.flat == ("a.png", "b.png", "c.png")
+
+
 def test_files_that_show_nothing_are_no_copies_of_each_other(tmp_path: Path) -> None:
     found = _found(tmp_path, {"a.png": b"", "b.png": b"", "c.png": b"torn", "d.png": b"torn"})
     assert found.pairs.is_empty()

@@ -148,3 +148,11 @@ def test_pictures_that_look_alike_are_one_group(tmp_path: Path) -> None:
     assert groups[2] is None
     assert [f.id for f in findings] == ["split.grouped_by_looks"]
     assert findings[0].evidence == {"count": 2, "clusters": 1, "largest": 2, "pictures": ["a.png", "copy.jpg"]}
+
+
+def test_pictures_that_an_expression_does_not_match_are_named() -> None:
+    dataset, findings = fill_groups(_set(["b1_a.png", "b1_b.png", "x.png"]), r"(b\d)_")
+    assert dataset.images["group"].to_list() == ["b1", "b1", None]
+    (finding,) = findings
+    assert (finding.id, finding.severity) == ("split.group_no_match", "warning")
+    assert finding.evidence == {"count": 1, "pictures": ["x.png"]}

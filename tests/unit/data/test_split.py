@@ -382,3 +382,22 @@ def test_the_boards_of_deeppcb_no_longer_cross_after_a_repair() -> None:
     assert findings["split.repaired"].evidence["after"]["test"] == pytest.approx(500, abs=25)
     before, after = (split_table(d)["test_share"].to_numpy()[:-1] for d in (dataset, repaired))
     assert np.abs(after - before).max() < 0.03  # 0.020: the share of each class stays near that of the official split
+
+
+def test_dividing_anew_keeps_the_share_of_test_unless_another_is_asked_for() -> None:
+    dataset = _leaking([(None, "train", 60), (None, "test", 40)])
+    divided, _ = _prepared(dataset, splits="new", val_fraction=0.1)
+    assert divided.counts()["test"]["images"] == 40
+    without, _ = _prepared(dataset, splits="new", val_fraction=0.1, test_fraction=0.0)
+    assert without.splits == ("train", "val")
+
+
+def test_folders_in_two_splits_are_asked_about_where_nobody_named_groups() -> None:
+    pictures = {
+        n: {"path": f"board{n % 4}/{n}.png", "split": "train" if n % 4 < 2 or n % 8 > 3 else "test"}
+        for n in range(1, 41)
+    }
+    _, findings = _prepared(dataset_of([box(n, 0, 1, 1, 9, 9) for n in pictures], pictures=pictures))
+    assert findings["split.folder_in_two_splits"].evidence["folders"] == [f"board{n}" for n in range(4)]
+    _, findings = _prepared(dataset_of([box(1, 0, 1, 1, 9, 9)], pictures=pictures), group="folder")
+    assert "split.folder_in_two_splits" not in findings

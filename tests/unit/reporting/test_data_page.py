@@ -77,6 +77,13 @@ def test_a_finding_shows_whole_pictures_where_it_names_no_boxes_and_a_handful_at
     assert all(len(cut.truth) == 1 and not cut.found for cut in groups[0].cuts)
 
 
+def test_pairs_stand_side_by_side_in_the_order_of_the_finding(dataset: Dataset) -> None:
+    (group,) = finding_groups(
+        dataset, [_finding("split.leak_alike", pictures=["p4.png", "p1.png", "p5.png", "p0.png"])]
+    )
+    assert [cut.name for cut in group.cuts] == ["p4.png", "p1.png", "p5.png", "p0.png"]
+
+
 def test_a_picture_that_is_gone_is_said_and_stops_nothing(dataset: Dataset) -> None:
     (dataset.root / "p1.png").unlink()
     (group,) = finding_groups(dataset, [_finding("labels.odd", rows=["l1.txt:1"])])
