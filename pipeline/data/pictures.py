@@ -84,7 +84,7 @@ def _once_each(images: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
         advice = "list each picture in one split only; the same folder given as train and val counts as well"
         findings.append(Finding("images.two_splits", "error", message, _named(across), advice))
     if same.len():
-        message = f"{same.len()} pictures are listed more than once in their split; each was taken once"
+        message = f"{_pictures(same.len())}: listed more than once in a split; taken once"
         findings.append(Finding("images.listed_twice", "warning", message, _named(same), "remove the second entry"))
     return once, findings
 
@@ -107,38 +107,38 @@ def _turned(usable: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
             "as_stored",
             "images.labelled_unturned",
             "warning",
-            "pictures are turned by their EXIF data, but were labelled as they are stored; their boxes were turned",
+            "turned by EXIF data, but labelled as stored; the boxes were turned with the picture",
             "look at one of them in the report, to be sure",
         ),
         (
             "differs",
             "images.size_differs",
             "warning",
-            "pictures have another size than their label file states; the picture's was used",
+            "another size than the label file states; the picture's own was used",
             "check that the labels were drawn on these very pictures, and not on resized ones",
         ),
         (
             "unknown",
             "images.turned",
             "warning",
-            "pictures are turned by their EXIF data, and nothing tells whether they were labelled turned",
+            "turned by EXIF data, and nothing tells whether the labels were drawn so",
             "look at one of them in the report; if its boxes are off, label the turned pictures",
         ),
     ]
     for column, key, severity, words, advice in texts:
         paths = table.filter(pl.col(column))["path"]
         if paths.len():
-            findings.append(Finding(key, severity, f"{paths.len()} {words}", _named(paths), advice))
+            findings.append(Finding(key, severity, f"{_pictures(paths.len())}: {words}", _named(paths), advice))
     turn = pl.when("as_stored").then(pl.col("orientation")).otherwise(pl.lit(1)).cast(pl.UInt8)
     return table.with_columns(orientation=turn), findings
 
 
 _PROBLEM_WORDS = {
-    "images.missing": "pictures that the labels name are not there",
-    "images.empty_file": "picture files are empty",
-    "images.not_a_picture": "files are not pictures, whatever their names say",
-    "images.truncated": "pictures are cut off: their files end too early",
-    "images.too_large": "pictures have more pixels than can be decoded",
+    "images.missing": "named by the labels, but not there",
+    "images.empty_file": "an empty file",
+    "images.not_a_picture": "no picture, whatever the name says",
+    "images.truncated": "cut off: the file ends too early",
+    "images.too_large": "more pixels than can be decoded",
 }
 _PROBLEM_ADVICE = {
     "images.too_large": "cut them into smaller pictures before",
@@ -156,7 +156,7 @@ def _unreadable(headers: pl.DataFrame) -> list[Finding]:
         of_kind = broken.filter(pl.col("problem") == key)
         named = [f"{path}: {detail}" for path, detail in of_kind.select("path", "detail").head(ROWS_NAMED).iter_rows()]
         evidence = {"count": of_kind.height, "pictures": of_kind["path"].head(ROWS_NAMED).to_list(), "files": named}
-        message = f"{of_kind.height} {_PROBLEM_WORDS[key]}; they and their rows were left out"
+        message = f"{_pictures(of_kind.height)}: {_PROBLEM_WORDS[key]}; left out with all rows"
         findings.append(Finding(key, "warning", message, evidence, _PROBLEM_ADVICE.get(key, "save or copy them again")))
     shares = headers.group_by("split", maintain_order=True).agg(
         share=pl.col("problem").is_not_null().mean(), count=pl.len()
@@ -219,3 +219,7 @@ def _mixed_depth(count: int, whole: str, fractions: str) -> Finding:
 
 def _named(paths: pl.Series) -> dict[str, object]:
     return {"count": paths.len(), "pictures": paths.head(ROWS_NAMED).to_list()}
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} {'picture' if count == 1 else 'pictures'}"

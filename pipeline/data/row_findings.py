@@ -13,47 +13,51 @@ _INFO: Severity = "info"
 _WORDS: dict[str, tuple[Severity, str, str]] = {
     "labels.outside_clipped": (
         _WARNING,
-        "boxes stood out of their picture and were clipped to it",
+        "the box stands out of its picture; it was clipped",
         "check the tool that exported them",
     ),
     "labels.outside": (
         _WARNING,
-        "boxes lie outside their picture and were left out",
+        "the box lies outside its picture; left out",
         "check that labels and pictures belong together",
     ),
     "labels.no_size": (
         _WARNING,
-        "boxes have no width or no height and were left out",
+        "the box has no width or no height; left out",
         "draw them again if an object is there",
     ),
-    "labels.not_finite": (_WARNING, "boxes hold a number that is not finite and were left out", "draw them again"),
-    "labels.duplicate": (_WARNING, "boxes repeat another box exactly and were left out", ""),
+    "labels.not_finite": (_WARNING, "a number is not finite; left out", "draw them again"),
+    "labels.duplicate": (_WARNING, "the very same box again; left out", ""),
     "labels.looks_like_pixels": (
         _WARNING,
-        "rows hold numbers far above 1 where fractions of the picture belong, and were left out",
+        "numbers far above 1 where fractions of the picture belong; left out",
         "data.coordinates=pixels if all label files of this set are in pixels; else draw these boxes again",
     ),
-    "labels.not_parsed": (_WARNING, "rows could not be read as a box and were left out", "mend them by hand"),
+    "labels.not_parsed": (_WARNING, "cannot be read as a box; left out", "mend them by hand"),
     "labels.not_rectangle": (
         _WARNING,
-        "rows are points, lines or the like, which have no box, and were left out",
+        "a point, a line or the like, which has no box; left out",
         "draw boxes if they mark objects",
     ),
-    "labels.header": (_INFO, "rows are headings, not boxes", ""),
-    "labels.picture_unusable": (_WARNING, "rows belong to pictures that cannot be used", "see the pictures' findings"),
-    "labels.class_left_out": (_INFO, "boxes are of classes that data.remap or data.keep leaves out", ""),
-    "labels.polygon": (_INFO, "outlines became the boxes around them", ""),
+    "labels.header": (_INFO, "a heading, no box", ""),
+    "labels.picture_unusable": (
+        _WARNING,
+        "the picture cannot be used; left out with it",
+        "see what is said of the pictures",
+    ),
+    "labels.class_left_out": (_INFO, "of a class that data.remap or data.keep leaves out", ""),
+    "labels.polygon": (_INFO, "an outline; the box around it was taken", ""),
     "labels.confidence_column": (
         _WARNING,
-        "rows have a sixth number, which was taken for a confidence and left out",
+        "a sixth number, taken for a confidence and left out",
         "if these are predictions, check them before training on them",
     ),
-    "labels.keypoints": (_INFO, "rows have keypoints behind the box, which were left out", ""),
-    "labels.separator": (_INFO, "rows have commas, semicolons or tabs between their numbers; they were read so", ""),
-    "labels.decimal_comma": (_INFO, "rows have decimal commas; they were read as points", ""),
-    "labels.class_name": (_INFO, "rows name their class instead of its number; the name was looked up", ""),
-    "labels.swapped_corners": (_INFO, "boxes have their corners in another order; they were sorted", ""),
-    "labels.turned": (_INFO, "boxes were turned with their pictures", ""),
+    "labels.keypoints": (_INFO, "keypoints behind the box, left out", ""),
+    "labels.separator": (_INFO, "commas, semicolons or tabs between the numbers; read so", ""),
+    "labels.decimal_comma": (_INFO, "decimal commas, read as points", ""),
+    "labels.class_name": (_INFO, "the name of the class instead of its number; looked up", ""),
+    "labels.swapped_corners": (_INFO, "corners in another order; sorted", ""),
+    "labels.turned": (_INFO, "the box was turned with its picture", ""),
 }
 
 
@@ -64,7 +68,8 @@ def row_findings(ledger: pl.DataFrame) -> list[Finding]:
     findings = []
     for key, count, named in counts.sort("count", descending=True, maintain_order=True).iter_rows():
         severity, words, advice = _WORDS[key]
-        findings.append(Finding(key, severity, f"{count} {words}", {"count": count, "rows": list(named)}, advice))
+        message = f"{count:,} label {'row' if count == 1 else 'rows'}: {words}"
+        findings.append(Finding(key, severity, message, {"count": count, "rows": list(named)}, advice))
     return findings
 
 

@@ -46,8 +46,9 @@ def finding_groups(dataset: Dataset, findings: Sequence[Mapping[str, Any]]) -> l
 
 
 def _of_rows(dataset: Dataset, sources: Sequence[str]) -> list[Cut]:
-    wanted = dataset.boxes.filter(pl.col("source").is_in([str(source) for source in sources]))
-    joined = wanted.join(dataset.images, on="image_id", maintain_order="left").unique("source", maintain_order=True)
+    wanted = pl.DataFrame({"source": [source for source in sources if isinstance(source, str)]}, {"source": pl.String})
+    boxes = wanted.join(dataset.boxes, on="source", maintain_order="left").unique("source", maintain_order=True)
+    joined = boxes.join(dataset.images, on="image_id", maintain_order="left")
     return [_cut(dataset, row, [row]) for row in joined.head(PER_FINDING).iter_rows(named=True)]
 
 

@@ -129,7 +129,7 @@ def test_all_bad_rows_are_named_at_once(tuneup: Any, tiny_data: Path, tmp_path: 
         assert where in outcome.printed
     audited = tuneup("audit", "set", "--labels-only")
     assert audited.code == 1
-    assert "1 rows could not be read as a box" in audited.printed
+    assert "1 label row: cannot be read as a box" in audited.printed
 
 
 def test_a_damaged_picture_is_named(tuneup: Any, tiny_data: Path, tmp_path: Path) -> None:
