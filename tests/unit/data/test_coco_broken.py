@@ -312,8 +312,8 @@ class _Collected(list[Any]):
 def _outcome(parse: Any, text: str) -> Any:
     try:
         return parse(text)
-    except json.JSONDecodeError:
-        return "refused"  # the place is told as well, but may be that of the next sign
+    except json.JSONDecodeError as error:
+        return ("refused", len(text[: error.pos].rstrip()))  # the same place, before or behind a blank
 
 
 @settings(deadline=None, max_examples=200)
