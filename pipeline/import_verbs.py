@@ -196,12 +196,13 @@ def _not_carried(dataset: Dataset, to: str) -> list[Finding]:
     """Return findings about what the format to be written has no word for."""
     lost = {"crowds (ignored boxes)": pl.col("crowd")} if to != "coco" else {}
     lost |= {"marks of difficult boxes": pl.col("difficult")} if to == "yolo" else {}
-    parts = [f"{count} {what}" for what, holds in lost.items() if (count := dataset.boxes.filter(holds).height)]
-    if not parts:
+    counts = {what: count for what, holds in lost.items() if (count := dataset.boxes.filter(holds).height)}
+    if not counts:
         return []
+    parts = [f"{count} {what}" for what, count in counts.items()]
     message = f"{to} has no word for {' and '.join(parts)}; they were left out"
     advice = "--to coco keeps them"
-    return [Finding("labels.not_carried", "warning", message, {"count": len(parts)}, advice)]
+    return [Finding("labels.not_carried", "warning", message, {"count": sum(counts.values())}, advice)]
 
 
 def _free(folder: Path) -> Path:

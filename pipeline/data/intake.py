@@ -145,10 +145,10 @@ def take_in(raw: RawDataset, settings: DataConfig | None = None, *, format: str 
     images, group_findings = groups_of(raw.root, pictures.images.drop("orientation"))
     boxes = repaired.boxes.select(pl.col(name).cast(dtype) for name, dtype in BOXES_SCHEMA.items())
     dataset = Dataset(changes.names, images, boxes, raw.root, pictures.value_range)
-    found = [*raw.findings, *class_findings(repaired.refused, raw.names), *pictures.findings, *row_findings(ledger)]
+    refused = {finding.id for finding in raw.findings if finding.severity == "error"}  # the reader has told of them
+    rows = [finding for finding in row_findings(ledger) if finding.id not in refused]
+    found = [*raw.findings, *class_findings(repaired.refused, raw.names), *pictures.findings, *rows]
     found += [*changes.findings, *group_findings]
-    refused = {finding.id for finding in found if finding.severity == "error"}
-    found = [f for f in found if f.severity == "error" or f.id not in refused or f.id == "labels.no_file"]
     rows_read = raw.boxes.height + raw.rejected.height
     return Intake(dataset, ledger, rows_read, tuple(worst_first(found)), pictures.headers, format, why)
 

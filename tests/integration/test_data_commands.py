@@ -121,6 +121,22 @@ def test_import_writes_a_clean_set_that_reads_back_and_leaves_the_source(call: A
     assert "what is this" in ledger
 
 
+def test_import_says_what_the_format_cannot_carry(call: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "coco").mkdir()
+    Image.fromarray(rng.integers(0, 255, (90, 120, 3), dtype=np.uint8)).save(tmp_path / "coco" / "a.png")
+    boxes = [{"id": n, "image_id": 1, "category_id": 1, "bbox": [5 * n, 5, 20, 20], "iscrowd": n % 2} for n in range(5)]
+    document = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": boxes}
+    (tmp_path / "coco" / "train.json").write_text(json.dumps({**document, "categories": [{"id": 1, "name": "pit"}]}))
+    code, printed = call("import", "coco", "out", "--json")
+    written = json.loads(printed)
+    assert code == 0
+    (finding,) = [f for f in written["findings"] if f["id"] == "labels.not_carried"]
+    assert finding["evidence"]["count"] == 2
+    assert written["counts"]["train"]["boxes"] == 3
+    assert pipeline.read_dataset("out").dataset.boxes.height == 3
+
+
 def test_import_reads_an_archive_and_copies_its_pictures(call: Any, messy: Path) -> None:
     with zipfile.ZipFile("export.zip", "w") as archive:
         for path in sorted(messy.rglob("*")):
