@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 STEEL := datasets/steel/images/.ready
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo audit doctor proof train eval report runs test test-gpu lint bench lock wheels
+.PHONY: help setup demo audit contract preview doctor proof train eval report runs test test-gpu lint bench lock wheels
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,12 @@ demo: $(STEEL)  ## Draw the demo set of steel pictures with defects
 
 audit: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Say what would spoil a training on the data of CONFIG, or ARGS="data=FOLDER"
 	@$(BIN)/tuneup audit $(CONFIG) $(ARGS)
+
+contract: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Measure what the augmentation of CONFIG does to its pictures
+	@$(BIN)/tuneup contract $(CONFIG) $(ARGS)
+
+preview: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Draw preview.jpg: originals beside augmented versions
+	@$(BIN)/tuneup preview $(CONFIG) $(ARGS)
 
 train: $(READY) $(if $(filter configs/demo.yaml,$(CONFIG)),$(STEEL))  ## Train by CONFIG (the demo if none is named), evaluate, report
 	@$(BIN)/tuneup train $(CONFIG) $(ARGS)

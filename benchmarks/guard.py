@@ -23,11 +23,11 @@ import pipeline  # before Ultralytics: sets its switches
 import torch  # isort: skip
 import ultralytics.engine.trainer as upstream  # isort: skip
 from torch import Tensor, nn  # isort: skip
+from pipeline.augment.table_dataset import TableDataset
 from pipeline.leash import chatter_to, tighten
 from pipeline.runs import Run
 from pipeline.training.incidents import describe_incident
 from pipeline.training.precision import amp_is_sound, autocast
-from pipeline.training.table_dataset import TableDataset
 from pipeline.training.trainer import TuneUpTrainer
 
 CONV = "model.4.cv2.conv"

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .leash import set_switches
 
 if TYPE_CHECKING:
+    from .ablation import ablate
+    from .augment_verbs import contract, preview
     from .config import Config, load_config
     from .data.dataset import Dataset
     from .data.intake import read_dataset
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from .evaluation_verbs import compare, evaluate, gate, suspects
     from .findings import Finding
     from .import_verbs import import_dataset, split_dataset, tile
+    from .policy import Policy
     from .predict_verb import predict
     from .runs import Run
     from .verbs import diagnose, doctor, make_demo, prove_backprop, replay, report, resume, train
@@ -37,13 +40,16 @@ _HOMES = {
     "Dataset": "data.dataset",
     "Finding": "findings",
     "ModelError": "errors",
+    "Policy": "policy",
     "Run": "runs",
     "RunError": "errors",
     "TrainingError": "errors",
     "TuneUpError": "errors",
     "UsageError": "errors",
+    "ablate": "ablation",
     "audit": "data_verbs",
     "compare": "evaluation_verbs",
+    "contract": "augment_verbs",
     "diagnose": "verbs",
     "doctor": "verbs",
     "evaluate": "evaluation_verbs",
@@ -52,6 +58,7 @@ _HOMES = {
     "load_config": "config",
     "make_demo": "verbs",
     "predict": "predict_verb",
+    "preview": "augment_verbs",
     "prove_backprop": "verbs",
     "read_dataset": "data.intake",
     "replay": "verbs",
@@ -69,13 +76,16 @@ __all__ = [
     "Dataset",
     "Finding",
     "ModelError",
+    "Policy",
     "Run",
     "RunError",
     "TrainingError",
     "TuneUpError",
     "UsageError",
+    "ablate",
     "audit",
     "compare",
+    "contract",
     "diagnose",
     "doctor",
     "evaluate",
@@ -84,6 +94,7 @@ __all__ = [
     "load_config",
     "make_demo",
     "predict",
+    "preview",
     "prove_backprop",
     "read_dataset",
     "replay",

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import __version__, data_commands, evaluation_commands
+from . import __version__, ablation_command, augment_commands, data_commands, evaluation_commands
 from .command_line import AsJson, Words, answer, console_for, subject_of
 from .errors import TuneUpError, UsageError
 from .runs import Run, list_runs
@@ -68,6 +68,9 @@ app.command("import")(data_commands.import_data)
 app.command()(data_commands.split)
 app.command()(data_commands.tile)
 app.command("eval")(evaluation_commands.evaluate)
+app.command("ablate")(ablation_command.ablation)
+app.command()(augment_commands.contract)
+app.command()(augment_commands.preview)
 app.command()(evaluation_commands.compare)
 app.command()(evaluation_commands.gate)
 app.command()(evaluation_commands.suspects)

@@ -6,43 +6,43 @@ it stands in.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from .config_words import describe, found, missing_file, owners_of, unknown
 from .errors import ConfigError
-from .known_keys import NOT_OURS
+from .policy import Policy
+from .policy_files import find_policy
+from .section import Section
 from .sections import (
     SECTIONS,
-    AugmentConfig,
     Config,
+    ContractConfig,
     DataConfig,
     EvalConfig,
     ExplainRow,
     ModelConfig,
     MonitorConfig,
     ReportConfig,
-    Section,
     TrainConfig,
     explain,
-    spell,
 )
-from .yaml_source import parse_scalar, read_yaml
+from .yaml_source import YamlDocument, parse_scalar, read_yaml
 
 __all__ = [
-    "AugmentConfig",
     "Config",
+    "ContractConfig",
     "DataConfig",
     "EvalConfig",
     "ExplainRow",
     "ModelConfig",
     "MonitorConfig",
+    "Policy",
     "ReportConfig",
     "TrainConfig",
     "config_from_dict",
@@ -51,7 +51,7 @@ __all__ = [
     "require_data",
 ]
 
-_SHORTHAND = {"data": "path", "model": "name"}  # `data: DIR` stands for `data: {path: DIR}`
+_SHORTHAND = {"data": "path", "model": "name", "augment": "policy"}  # `data: DIR` stands for `data: {path: DIR}`
 
 
 def load_config(path: Path | str | None, overrides: Sequence[str] = ()) -> Config:
@@ -127,7 +127,7 @@ class _Draft:
     def add_file(self, path: Path, chain: tuple[Path, ...] = (), asked: _Origin = _NOWHERE) -> None:
         """Merge the presets that the file builds on, then the file; `chain` holds the files that led here."""
         if not os.path.exists(path):  # unlike Path.exists it never raises, whatever the name
-            self.problems.append((asked, ("base: " if chain else "") + _missing_file(path)))
+            self.problems.append((asked, ("base: " if chain else "") + missing_file(path)))
             return
         chain = (*chain, path.resolve())
         if chain[-1] in chain[:-1]:
@@ -141,9 +141,7 @@ class _Draft:
             self.problems.extend(told)
             return
 
-        def origin(key: str) -> _Origin:
-            return _Origin(document.source, document.line(key) or document.line(key.partition(".")[0]) or 1)
-
+        origin = _places(document)
         values = dict(document.value)
         bases = values.pop("base", None) or []
         bases = bases if isinstance(bases, list) else [bases]
@@ -151,7 +149,7 @@ class _Draft:
             if isinstance(base, str):
                 self.add_file(path.parent / base, chain, origin("base"))
             else:
-                text = f"base: should be a path or a list of paths, found {_found(base)}"
+                text = f"base: should be a path or a list of paths, found {found(base)}"
                 self.problems.append((origin("base"), text))
         self.merge(values, origin)
 
@@ -178,16 +176,32 @@ class _Draft:
         for name, given in values.items():
             self.origins[str(name)] = origin(str(name))
             value = _as_section(name, given)
+            if name == "augment" and isinstance(value, dict) and "policy" in value:
+                self._take_policy(value.pop("policy"), origin("augment.policy"))
             if name not in SECTIONS:
                 self.values[name] = value
             elif not isinstance(
                 value, dict
             ):  # told at once: kept as a value it would hide mistakes in the section's keys
-                text = f"{name}: should be a section of `key: value` lines, found {_found(value)}"
+                text = f"{name}: should be a section of `key: value` lines, found {found(value)}"
                 self.problems.append((origin(name), text))
             else:
                 self.values[name] = {**self.values.get(name, {}), **value}
-                self.origins.update({f"{name}.{key}": origin(f"{name}.{key}") for key in value})
+                self.origins.update({path: origin(path) for path in _paths(name, value)})
+
+    def _take_policy(self, policy: Any, asked: _Origin) -> None:
+        """Put the values of a policy's file in place of the whole section; what is said beside it comes on top."""
+        policy = "none" if policy is None else policy  # `augment=none` on the command line
+        try:
+            path = find_policy(policy, Path(asked.source) if asked.line else None)
+            document = read_yaml(path, ConfigError)
+        except ConfigError as error:
+            self.problems.extend((asked, f"augment: {text}") for text in error.problems)
+            return
+        origin = _places(document)
+        values = {"name": path.stem, **document.value}
+        self.values["augment"] = values
+        self.origins.update({dotted: origin(dotted.removeprefix("augment.")) for dotted in _paths("augment", values)})
 
     def finish(self) -> Config:
         """Return the configuration. Raises ConfigError with all problems, those of files first, by line."""
@@ -196,13 +210,33 @@ class _Draft:
             config = Config.model_validate(self.values)
         except ValidationError as error:
             for details in error.errors(include_url=False):
-                dotted = ".".join(str(part) for part in details["loc"][:2])
-                origin = self.origins.get(dotted) or self.origins.get(dotted.partition(".")[0], _NOWHERE)
-                self.problems.append((origin, _describe(dotted, details)))
+                parts = [str(part) for part in details["loc"]]
+                known = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+                origin = next((self.origins[path] for path in known if path in self.origins), _NOWHERE)
+                self.problems.append((origin, describe(parts, details)))
         if config is None or self.problems:
             ordered = sorted(self.problems, key=lambda problem: (problem[0] == _COMMAND_LINE, problem[0]))
             raise ConfigError([origin.prefix() + text for origin, text in ordered])
         return config
+
+
+def _places(document: YamlDocument) -> Callable[[str], _Origin]:
+    """Return where a dotted path stands in a file: its own line, or that of what it belongs to."""
+
+    def origin(path: str) -> _Origin:
+        parts = path.split(".")
+        lines = (document.line(".".join(parts[:length])) for length in range(len(parts), 0, -1))
+        return _Origin(document.source, next((line for line in lines if line), 1))
+
+    return origin
+
+
+def _paths(prefix: str, value: Any) -> Iterator[str]:
+    """Yield the dotted path of every key and list item below a value."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield f"{prefix}.{key}"
+        yield from _paths(f"{prefix}.{key}", item)
 
 
 def _as_section(name: str, value: Any) -> Any:
@@ -215,6 +249,8 @@ def _as_section(name: str, value: Any) -> Any:
         return value.model_dump(include=value.model_fields_set)
     if isinstance(value, Mapping):
         return dict(value)
+    if name == "augment" and isinstance(value, list):
+        return {"transforms": value}  # from Python: a plain list of Albumentations transforms
     return {_SHORTHAND[name]: value} if name in _SHORTHAND else value
 
 
@@ -222,77 +258,11 @@ def _full_key(key: str) -> str:
     """Return the dotted or top level key that an override's key stands for. Raises ValueError if there is none."""
     if key in Config.model_fields or key.partition(".")[0] in SECTIONS:
         return key
-    owners = _owners(key)
+    owners = owners_of(key)
     # What Ultralytics' users have always typed keeps its meaning, even where another section has the same key.
     chosen = [owner for owner in owners if owner.startswith(("train.", "augment."))] or owners
     if not chosen:
-        raise ValueError(_unknown(key))
+        raise ValueError(unknown(key))
     if len(chosen) > 1:
         raise ValueError(f"{key}: could be {' or '.join(chosen)}; write which one")
     return chosen[0]
-
-
-def _owners(key: str) -> list[str]:
-    """Return the dotted keys that end in this key."""
-    return [f"{name}.{key}" for name, section in SECTIONS.items() if key in section.model_fields]
-
-
-def _unknown(dotted: str) -> str:
-    """Say that there is no such key, why, and which one may be meant."""
-    if dotted == "base":
-        return "base: only a file can build on presets; give that file instead"
-    section, _, key = dotted.rpartition(".")
-    owners = _owners(key)
-    if key in NOT_OURS and (section in ("train", "augment") or not (section or owners)):
-        return f"{dotted}: cannot be set here: {NOT_OURS[key]}"
-    meant = owners or _similar(section, key)
-    if meant:
-        return f"{dotted}: unknown key; did you mean {' or '.join(meant)}?"
-    known = SECTIONS[section].model_fields if section in SECTIONS else Config.model_fields
-    return f"{dotted}: unknown key; {section if section in SECTIONS else 'the top level'} has {', '.join(known)}"
-
-
-def _similar(section: str, key: str) -> list[str]:
-    """Return the dotted key that is spelt most alike: in the section itself, else at the top level, else anywhere."""
-    if section in SECTIONS:
-        near = difflib.get_close_matches(key, list(SECTIONS[section].model_fields), 1)
-        if near:
-            return [f"{section}.{near[0]}"]
-    elif not section:
-        near = difflib.get_close_matches(key, list(Config.model_fields), 1)
-        if near:
-            return near
-    anywhere = {known: f"{name}.{known}" for name, model in SECTIONS.items() for known in model.model_fields}
-    return [anywhere[known] for known in difflib.get_close_matches(key, list(anywhere), 1, 0.7)]
-
-
-_PLAIN_WORDS = {"a valid integer": "a whole number", "a valid number": "a number", "a valid string": "text"}
-
-
-def _describe(dotted: str, details: Mapping[str, Any]) -> str:
-    """Put one of pydantic's errors in plain words."""
-    if details["type"] in ("extra_forbidden", "invalid_key"):
-        return _unknown(dotted)
-    if details["type"] == "value_error":
-        expected = str(details["ctx"]["error"])
-    else:
-        expected = re.sub(r"^\w+ should", "should", details["msg"])
-        for theirs, ours in _PLAIN_WORDS.items():
-            expected = expected.replace(theirs, ours)
-    return f"{dotted}: {expected}, found {_found(details['input'])}"
-
-
-def _found(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a section"
-    text = repr(value) if isinstance(value, str) else spell(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _missing_file(path: Path) -> str:
-    """Say which file was looked for and which presets there are instead."""
-    for folder in (path.absolute().parent, Path("configs").absolute()):
-        presets = sorted(file.name for file in folder.glob("*.y*ml")) if os.path.isdir(folder) else []
-        if presets:
-            return f"no such file: {path.absolute()}; in {folder} there are {', '.join(presets[:20])}"
-    return f"no such file: {path.absolute()}"

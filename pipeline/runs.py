@@ -181,9 +181,9 @@ class Run(RunEvaluations):
             raise RunError(f"{path}: cannot be read ({error}); restore it or train again") from error
 
     def add_findings(self, findings: Sequence[Finding]) -> None:
-        """Add findings; one with an id that is there already replaces it."""
-        known = {finding.id: finding for finding in self.findings()}
-        known.update({finding.id: finding for finding in findings})
+        """Add findings; one with an id that is there already replaces it, if it is about the same entry of a policy."""
+        known = {_subject(finding): finding for finding in self.findings()}
+        known.update({_subject(finding): finding for finding in findings})
         write_json(self.path / "findings.json", [finding.to_dict() for finding in known.values()])
 
     # ---- data, weights, evaluations ----------------------------------------------------------------------------
@@ -223,6 +223,16 @@ class Run(RunEvaluations):
     def audit(self) -> dict[str, Any]:
         """What the audit made of the data, as `save_intake` was given it."""
         return dict(read_json(self.path / "audit.json", {}))
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """What the augmentation does to the pictures, as measured before the training; empty where it was not."""
+        return dict(read_json(self.path / "contract.json", {}))
+
+    @property
+    def preview(self) -> Path:
+        """Where the pictures of the augmentation are; older runs have none."""
+        return self.path / "preview.jpg"
 
     def ledger(self) -> pl.DataFrame | None:
         """Return the ledger of the intake, or None for runs without one.
@@ -274,6 +284,10 @@ class Run(RunEvaluations):
             "evaluations": self.evaluations(),
             "findings": [finding.to_dict() for finding in self.findings()],
         }
+
+
+def _subject(finding: Finding) -> tuple[str, str]:
+    return finding.id, str(finding.evidence.get("entry", ""))
 
 
 def list_runs(folder: Path) -> list[Run]:

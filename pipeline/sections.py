@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 import types
 import warnings
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
-from .known_keys import AUGMENT_KEYS, TRAIN_KEYS, KnownKey, check_value, known_keys, ultralytics_version
+from .known_keys import TRAIN_KEYS, KnownKey, known_keys, ultralytics_version
+from .policy import Policy, rising, to_list_of_two
+from .section import KnownSection, Section, known_section
 from .yaml_source import dump_yaml
 
 
@@ -61,12 +61,6 @@ def _to_name(value: Any) -> Any:
 
 
 AnyPath = Annotated[Path, BeforeValidator(_to_path)]
-
-
-class Section(BaseModel):
-    """Base of the sections: no unknown keys, no silent conversion, no change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -125,39 +119,7 @@ class ModelConfig(Section):
     )
 
 
-class KnownSection(Section):
-    """A section with the keys, defaults and descriptions of the installed Ultralytics; each key is an attribute."""
-
-    model_config = ConfigDict(defer_build=True)  # the base class made from default.yaml is never used by itself
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The keys that were set, as opposed to left at Ultralytics' default; after `to_yaml` all of them are set."""
-        return self.model_dump(include=self.model_fields_set)
-
-    def with_defaults(self) -> dict[str, Any]:
-        """Return every key with the value that training will use."""
-        return self.model_dump()
-
-
-def _known_section(names: Sequence[str]) -> type[KnownSection]:
-    keys = known_keys()
-    fields: dict[str, Any] = {
-        name: (
-            Annotated[Any, AfterValidator(partial(check_value, name))],
-            Field(default=keys[name].default, description=keys[name].description),
-        )
-        for name in names
-        if name in keys
-    }
-    return create_model("KnownKeys", __base__=KnownSection, **fields)
-
-
-class AugmentConfig(_known_section(AUGMENT_KEYS)):  # type: ignore[misc]  # the fields come from default.yaml
-    """How training pictures are changed."""
-
-
-class TrainConfig(_known_section(TRAIN_KEYS)):  # type: ignore[misc]
+class TrainConfig(known_section(TRAIN_KEYS)):  # type: ignore[misc]
     """How the network is trained."""
 
 
@@ -175,6 +137,36 @@ class MonitorConfig(Section):
     )
     loggers: list[Literal["clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"]] = Field(
         default=[], description="Ultralytics' own integrations to switch on; each needs its package"
+    )
+
+
+class ContractConfig(Section):
+    """What the augmentation must leave intact; measured on training pictures before a training begins."""
+
+    pictures: int = Field(default=24, ge=4, description="number of training pictures that are looked at")
+    survival: float = Field(
+        default=0.9, ge=0, le=1, description="smallest share of a class's boxes that may come through"
+    )
+    inflation: float = Field(
+        default=1.25, ge=1, description="largest median growth of a box against the object that it encloses"
+    )
+    contrast: Annotated[list[float], BeforeValidator(to_list_of_two), AfterValidator(rising)] = Field(
+        default=[0.5, 2.0], description="range of object contrast after / before, median of a class"
+    )
+    noise: float = Field(default=1.0, ge=0, description="largest noise, as a multiple of an object's contrast")
+    smallest: float = Field(
+        # Half the finest stride, 8 px: a shorter box can lie between all the points that predict.
+        default=4.0,
+        ge=0,
+        description="px of the network's input; boxes should not be made smaller",
+    )
+    shift: float = Field(default=40.0, ge=0, description="largest shift of the mean, in grey levels of 255")
+    deviation: Annotated[list[float], BeforeValidator(to_list_of_two), AfterValidator(rising)] = Field(
+        default=[0.4, 2.5], description="range of the pictures' deviation after / before"
+    )
+    clipped: float = Field(default=0.25, ge=0, le=1, description="largest share of pixels driven to black or white")
+    loading: float = Field(
+        default=1.0, gt=0, description="largest time for loading a batch, as a multiple of the training step"
     )
 
 
@@ -231,8 +223,9 @@ class Config(Section):
     data: DataConfig = Field(default=DataConfig(), description="path, or a section of keys")
     model: ModelConfig = Field(default=ModelConfig(), description="name, or a section of keys")
     train: TrainConfig = Field(default=TrainConfig(), description="how the network is trained")
-    augment: AugmentConfig = Field(default=AugmentConfig(), description="how training pictures are changed")
+    augment: Policy = Field(default=Policy(), description="name or path of a policy, or a section of keys")
     monitor: MonitorConfig = Field(default=MonitorConfig(), description="what the gradient monitor does")
+    contract: ContractConfig = Field(default=ContractConfig(), description="what the augmentation must leave intact")
     eval: EvalConfig = Field(default=EvalConfig(), description="how the trained network is measured")
     report: ReportConfig = Field(default=ReportConfig(), description="what report.html shows")
 

@@ -21,7 +21,7 @@ from ..errors import TuneUpError
 from ..findings import Finding, worst_first
 from ..run_evaluations import SHOWN_FROM
 from ..runs import PROBES, Run, write_atomic
-from . import data_page, evaluation_page, figures, gallery, incidents
+from . import augmentation, data_page, evaluation_page, figures, gallery, incidents
 from .data_page import finding_record
 from .page import template
 from .scores import SPLIT_WORDS, evaluation, in_order, verdict
@@ -70,6 +70,7 @@ def render(run: Run) -> str:
         errors=_errors(run, list(evaluations)),
         samples=_samples(run, list(evaluations)),
         data=_data_view(run),
+        augmentation=augmentation.view(run),
         settings=sections(config),
         machine=rows(run.environment),
     )

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..augment.table_dataset import TableDataset
 from ..data.dataset import Dataset
 from ..runs import PROBES, Run
 from . import losses, probes
-from .table_dataset import TableDataset
 
 SAMPLE_PICTURES = 32  # of train, not augmented: their loss, beside that of val, shows overfitting
 HEALTH_PICTURES = 8  # of these, for BatchNorm, dead units and the loss terms' shares

@@ -2,8 +2,8 @@
 
 `run_preflight` sets the training up in a folder of its own and tries things out on it; the real training starts from
 the same weights and random numbers whether there was a preflight or not. Within a time budget the checks run in the
-order of `CHECKS`; what does not fit is named. The audit of the data comes before them (`data_check`); the contract of
-the augmentation joins the list when it exists.
+order of `CHECKS`; what does not fit is named. The audit of the data (`data_check`) and the contract of the augmentation
+(`contract_check`) come before them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Checked:
     """One check: how it ended, in words, and what it takes to repeat or draw it.
 
     Args:
-        name: data, steps, memory, one_step, overfit, learning_rate or backprop.
+        name: data, augmentation, steps, memory, one_step, overfit, learning_rate or backprop.
         state: `passed`, `found` (see the findings), `skipped` (the budget was used up) or `failed` (it broke down).
         words: what came out.
         seconds: that it took.
@@ -182,7 +182,8 @@ def _one_step(bench: Trial) -> Outcome:
     words = (
         f"{step.precision}, batch {bench.trainer.batch_size}: loss {step.loss:.3g} per picture, {step.seconds:.2f} s"
     )
-    figures = {"precision": step.precision, "loss": step.loss, "seconds_per_step": step.seconds}
+    figures: dict[str, Any] = {"precision": step.precision, "loss": step.loss, "seconds_per_step": step.seconds}
+    figures.update(batch=int(bench.trainer.batch_size), device=bench.device.type)
     if step.is_finite:
         return words, figures, []
     message = f"The first step is not finite in {step.precision}: loss {step.loss}, gradient norm {step.gradient_norm}."

@@ -9,10 +9,11 @@ import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
+from ..augment.table_dataset import TableDataset
 from ..data.dataset import Dataset
 from ..model_source import load_weights
+from ..policy import Policy
 from ..runs import Run
-from .table_dataset import TableDataset
 
 
 class RunDataTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -36,6 +37,7 @@ class RunDataTrainer(DetectionTrainer):  # type: ignore[misc]
         processes = max(1, self.args.workers) * (1 if training else 2) if self.args.workers else 1
         return TableDataset(
             self.dataset.split(img_path),
+            policy=Policy.model_validate(self.run.config["augment"]) if training else None,
             processes=processes,
             imgsz=self.args.imgsz,
             batch_size=batch,

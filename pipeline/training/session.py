@@ -12,15 +12,18 @@ from typing import Any
 
 import torch
 
+from ..augment.preview import draw_preview
 from ..config import Config, load_config, require_data
 from ..data.audit import Audit
 from ..data.formats import detect_format
 from ..data.intake import read
 from ..data.split import prepare_splits
 from ..errors import RunError, TrainingError, TuneUpError
+from ..known_keys import AUGMENT_KEYS
 from ..leash import chatter_to, tighten
 from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
+from .contract_check import SHARE, ContractCheck, LoadingCost, check_augmentation, with_loading
 from .data_check import Prepared, check_data, check_labels
 from .diagnosis import diagnose
 from .environment import environment_record
@@ -66,9 +69,10 @@ def check(config: Config) -> Preflight:
     model = _checked_model(config)
     prepared = prepare_data(config)
     first = check_data(config, prepared)
+    second = check_augmentation(config, prepared.dataset)
     try:
         rest = run_preflight(config, prepared.dataset, _overrides(Run(config.runs), config, model))
-        return rest.after(first.checked, first.audit.findings)
+        return with_loading(rest, second, config)[0].after(first.checked, first.audit.findings)
     except TuneUpError:
         raise
     except Exception as error:
@@ -157,6 +161,15 @@ def _keep_audit(run: Run, prepared: Prepared, audit: Audit) -> None:
     run.add_findings(audit.findings)
 
 
+def _keep_contract(run: Run, check: ContractCheck, cost: LoadingCost | None) -> None:
+    if check.contract is None:
+        return
+    write_json(run.path / "contract.json", {**check.contract.to_dict(), "cost": cost.to_dict() if cost else {}})
+    draw_preview(
+        run.dataset().split("train"), check.contract, run.preview, versions=3, rect=bool(run.config["train"]["rect"])
+    )
+
+
 def _epochs_kept(run: Run) -> int:
     """Return how many complete epochs the exact state stands for; a run cut off in its first epoch begins anew."""
     path = run.weights("resume")
@@ -214,10 +227,14 @@ def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watch
     with sigterm_as_interrupt():
         first = check_data(config, prepared, budget=budget)  # its parts that fail are findings of their own
         _keep_audit(run, prepared, first.audit)
+        left = max(0.0, budget - first.checked.seconds)
+        second = check_augmentation(config, run.dataset(), budget=SHARE * left)
         try:
-            rest = run_preflight(config, run.dataset(), overrides, budget=max(0.0, budget - first.checked.seconds))
+            rest = run_preflight(config, run.dataset(), overrides, budget=max(0.0, left - second.checked.seconds))
         except Exception as error:
             rest = broken_preflight(error)
+    rest, cost = with_loading(rest, second, config)
+    _keep_contract(run, second, cost)
     preflight = rest.after(first.checked, first.audit.findings)
     write_json(run.path / "preflight.json", preflight.to_dict())
     run.add_findings(preflight.findings)
@@ -264,7 +281,7 @@ def _overrides(run: Run, config: Config, model: Path) -> dict[str, Any]:
     """Return the arguments of Ultralytics' trainer: what the person chose, and what this program sees to itself."""
     return {
         **config.train.model_dump(),
-        **config.augment.model_dump(),
+        **{knob: config.augment[knob] for knob in AUGMENT_KEYS},
         "task": "detect",
         "mode": "train",
         "model": str(model),

@@ -69,7 +69,7 @@ def test_the_monitor_never_waits_for_the_device(tiny_overrides: list[str]) -> No
 def test_nan_pixels_are_kept_out_in_every_number_format(
     tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amp: str
 ) -> None:
-    from pipeline.training.table_dataset import TableDataset
+    from pipeline.augment.table_dataset import TableDataset
 
     original = TableDataset.__getitem__
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import verbs
+from pipeline.augment.table_dataset import TableDataset
 from pipeline.errors import TrainingError
 from pipeline.runs import Run
-from pipeline.training.table_dataset import TableDataset
 from pipeline.training.trainer import TuneUpTrainer
 
 BAD_STEP = 1

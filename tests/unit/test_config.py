@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.config
-from pipeline.config import Config, DataConfig, config_from_dict, explain, load_config, require_data
+import pipeline.config_words
+from pipeline.config import Config, DataConfig, _full_key, config_from_dict, explain, load_config, require_data
 from pipeline.errors import ConfigError
 from pipeline.known_keys import AUGMENT_KEYS, TRAIN_KEYS, known_keys
-from pipeline.sections import SECTIONS, Section
+from pipeline.section import Section
+from pipeline.sections import SECTIONS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 Write = Callable[..., Path]
@@ -52,7 +53,8 @@ def test_defaults() -> None:
     assert config.train.epochs == known_keys()["epochs"].default
     assert config.train.given == {}
     assert set(config.train.with_defaults()) == set(TRAIN_KEYS)
-    assert set(config.augment.with_defaults()) == set(AUGMENT_KEYS)
+    ours = {"name", "transforms", "min_visibility", "copy_paste"}
+    assert set(config.augment.with_defaults()) == {*AUGMENT_KEYS, *ours}
 
 
 def test_a_file_with_shorthands(write: Write) -> None:
@@ -141,7 +143,7 @@ def test_all_mistakes_at_once_with_their_places(write: Write) -> None:
         "top.yaml:5: data.format: should be 'auto', 'yolo', 'coco', 'voc', 'labelme', 'cvat' or 'label_studio', "
         "found 'voc2'",
         "top.yaml:7: train.lr0: should be a number from 0 to 1, found 'fast'",
-        "top.yaml:8: augment: should be a section of `key: value` lines, found 5",
+        "top.yaml:8: augment: should be the name or path of a policy file, or a section of `key: value` lines, found 5",
         "top.yaml:9: speed: unknown key; did you mean train.seed?",
         "command line: mosiac: unknown key; did you mean augment.mosaic?",
         "command line: 'nonsense': should be key=value, such as train.epochs=5",
@@ -162,13 +164,17 @@ def test_all_mistakes_at_once_with_their_places(write: Write) -> None:
         ("train.data=x", "train.data: cannot be set here: set by the section data"),
         ("train.conf=0.3", "train.conf: cannot be set here: see eval.conf"),
         ("train.val=false", "train.val: cannot be set here: always on, it chooses the checkpoint that is kept"),
-        ("copy_paste=1", "copy_paste: cannot be set here: has no effect on boxes without polygons"),
+        ("copy_paste=1", "augment.copy_paste: should be a section such as {quotas: {scratch: 0.15}}; Ultralytics' own"),
+        ("train.copy_paste=1", "train.copy_paste: cannot be set here: Ultralytics' own has no effect on boxes"),
         ("project=x", "project: cannot be set here: run folders are made in the folder runs"),
         ("resume=True", "resume: cannot be set here: a run is continued by"),
         ("base=x.yaml", "base: only a file can build on presets"),
         ("cache=disk", "train.cache: should be one of false, true, ram (disk would write"),
         ("train=5", "train: should be a section of `key: value` lines, found 5"),
-        ("augment=true", "augment: should be a section of `key: value` lines, found true"),
+        (
+            "augment=true",
+            "augment: should be the name or path of a policy file, or a section of `key: value` lines, found true",
+        ),
         ("data=[1]", "data.path: should be a path, found [1]"),
         ("data='~nobody-of-this-name/x'", "data.path: should be a path; there is no such home folder"),
         ("model=null", "model.name: should be text, found null"),
@@ -203,14 +209,14 @@ def test_a_bare_key_of_two_sections_must_say_which(monkeypatch: pytest.MonkeyPat
     class Other(Section):
         clip: int = 1
 
-    monkeypatch.setattr(pipeline.config, "SECTIONS", {**SECTIONS, "other": Other})
+    monkeypatch.setattr(pipeline.config_words, "SECTIONS", {**SECTIONS, "other": Other})
     assert problems(None, "clip=2") == ["command line: clip: could be monitor.clip or other.clip; write which one"]
 
 
 def test_no_bare_key_is_ambiguous_today() -> None:
     for section in SECTIONS.values():
         for key in section.model_fields:
-            pipeline.config._full_key(key)
+            _full_key(key)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ultralytics import __version__
+from ultralytics.data.augment import v8_transforms
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine.trainer import BaseTrainer
@@ -22,14 +23,15 @@ from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.torch_utils import ModelEMA, autocast, strip_optimizer
 
+from pipeline.augment.table_dataset import TableDataset
 from pipeline.training.losses import BranchLoss
-from pipeline.training.table_dataset import TableDataset
 from pipeline.training.trainer import TuneUpTrainer
 
 WRITTEN_FOR = "8.4.190"
 METHODS: dict[str, tuple[Callable[..., Any], str]] = {
     "BaseDataset.__init__": (BaseDataset.__init__, "458ff66ff8fbae35"),
     "BaseDataset.build_transforms": (BaseDataset.build_transforms, "7bcf6d269d06ffb6"),
+    "BaseDataset.get_image_and_label": (BaseDataset.get_image_and_label, "ed0c3955ff19aaef"),
     "BaseDataset.get_img_files": (BaseDataset.get_img_files, "baca2eb4485fbd45"),
     "BaseDataset.get_labels": (BaseDataset.get_labels, "293c055a8cf309e5"),
     "BaseDataset.load_image": (BaseDataset.load_image, "088d1a203d122cdd"),
@@ -38,6 +40,7 @@ METHODS: dict[str, tuple[Callable[..., Any], str]] = {
     "Detect.forward_head": (Detect.forward_head, "11688d4db3c67b34"),
     "ModelEMA.update": (ModelEMA.update, "0010b896c0351aec"),
     "autocast": (autocast, "981faedb74a7c815"),
+    "v8_transforms": (v8_transforms, "61e0ccbf8db71f1a"),
     "v8DetectionLoss.loss": (v8DetectionLoss.loss, "9762b7e6c2ca12e7"),
     "BaseTrainer.__init__": (BaseTrainer.__init__, "f65efe9d96beca31"),
     "BaseTrainer._build_train_pipeline": (BaseTrainer._build_train_pipeline, "07afcc0627f2c8b2"),
@@ -61,6 +64,7 @@ METHODS: dict[str, tuple[Callable[..., Any], str]] = {
     "E2ELoss.__call__": (E2ELoss.__call__, "ee56aa4371273d07"),
     "E2ELoss.update": (E2ELoss.update, "c3563dc11a928dfb"),
     "YOLODataset.build_transforms": (YOLODataset.build_transforms, "be1309198aa112b5"),
+    "YOLODataset.close_mosaic": (YOLODataset.close_mosaic, "62c6ff1f2c2bcf2d"),
     "YOLODataset.get_labels": (YOLODataset.get_labels, "bd53038c16bfa12e"),
     "non_max_suppression": (non_max_suppression, "51cdbaecdb0627c5"),
     "strip_optimizer": (strip_optimizer, "ff25c3f06964d958"),

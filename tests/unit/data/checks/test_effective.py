@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ultralytics.cfg import get_cfg
 
+from pipeline.augment.table_dataset import TableDataset
 from pipeline.data.checks import take_snapshot
 from pipeline.data.checks.effective import below_one_cell, too_small_to_train, too_thin_to_train
 from pipeline.data.dataset import Dataset
-from pipeline.training.table_dataset import TableDataset
 
 WIDE = {"width": 1280, "height": 720}
 

@@ -11,20 +11,24 @@ import polars as pl
 import pytest
 from ultralytics.cfg import get_cfg
 
+from pipeline.augment import table_dataset
+from pipeline.augment.table_dataset import TableDataset
 from pipeline.data.dataset import Dataset
 from pipeline.data.intake import read_dataset
 from pipeline.errors import DataError
 from pipeline.evaluation.predict import PredictSettings, pictures_of
 from pipeline.evaluation.predict_detector import Found
 from pipeline.evaluation.predict_pass import Times, predict_pictures
-from pipeline.training import table_dataset
-from pipeline.training.table_dataset import TableDataset
+from pipeline.policy import Policy
 
 
-def loader_set(dataset: Dataset, *, augment: bool = False, imgsz: int = 64, **hyp: Any) -> TableDataset:
+def loader_set(dataset: Dataset, *, augment: bool = False, imgsz: int = 64, **knobs: Any) -> TableDataset:
     data = {"names": dict(enumerate(dataset.names)), "nc": len(dataset.names), "channels": 3}
-    cfg = get_cfg(overrides=hyp)
-    return TableDataset(dataset, imgsz=imgsz, batch_size=4, augment=augment, hyp=cfg, data=data, task="detect")
+    policy = Policy.off().model_copy(update=knobs)
+    cfg = get_cfg()
+    return TableDataset(
+        dataset, policy=policy, imgsz=imgsz, batch_size=4, augment=augment, hyp=cfg, data=data, task="detect"
+    )
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -1,0 +1,218 @@
+"""The contract: a policy is measured on the pictures it will train on; read `check_contract` from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import ContractConfig
+from ..data.dataset import Dataset
+from ..findings import Finding, worst_first
+from ..policy import Policy, entries
+from ..transform_specs import strength, weaker
+from ..transform_words import spell
+from .judge import Violation, named, violations
+from .measure import WHOLE, EntryMeasure, Measure, choose_pictures
+from .stage import Stage
+
+_STEPS = (0.7, 0.5, 0.35, 0.2, 0.1)  # of the strength, tried in turn for a value that keeps the contract
+_KNOBS = ("degrees", "translate", "scale", "shear", "perspective", "hsv_h", "hsv_s", "hsv_v")
+_WHOLE_DRAWS = 2  # of every picture: what acts at 30 % is seen on most of them
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a policy does to the pictures of a dataset, and what is wrong with that.
+
+    Args:
+        policy: that was measured.
+        imgsz: px.
+        indices: rows of the pictures in the train split.
+        measures: one for each entry and, last, for the whole stage; entries that there was no time for are left out.
+        findings: worst first.
+        train_pictures: number of pictures in the train split.
+        reading: seconds for reading one picture.
+        seconds: that the check took.
+    """
+
+    policy: Policy
+    imgsz: int
+    indices: tuple[int, ...]
+    measures: tuple[EntryMeasure, ...]
+    findings: tuple[Finding, ...]
+    train_pictures: int
+    reading: float
+    seconds: float
+
+    @property
+    def whole(self) -> EntryMeasure:
+        """The measure of the whole stage."""
+        return self.measures[-1]
+
+    @property
+    def loading(self) -> float:
+        """Seconds that one loader process spends on one picture once it has been read: the stage alone."""
+        return self.whole.milliseconds / 1000
+
+    def _setting(self, entry: str) -> str:
+        return setting(self.policy, entry) if entry in entries(self.policy) else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record for JSON and for the run's `contract.json`."""
+        return {
+            "policy": self.policy.model_dump(mode="json"),
+            "imgsz": self.imgsz,
+            "pictures": list(self.indices),
+            "entries": [{**measure.to_dict(), "setting": self._setting(measure.entry)} for measure in self.measures],
+            "findings": [finding.to_dict() for finding in self.findings],
+            "reading_milliseconds": round(self.reading * 1000, 2),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def check_contract(
+    dataset: Dataset,
+    policy: Policy,
+    imgsz: int,
+    limits: ContractConfig,
+    *,
+    rect: bool = False,
+    transforms: Sequence[Any] = (),
+    budget: float | None = None,
+) -> Contract:
+    """Measure a policy on a dataset's train split and judge it.
+
+    Args:
+        dataset: the train split; only its pictures are read.
+        policy: of the training.
+        imgsz: px, of the training.
+        limits: what must be kept.
+        rect: as `train.rect`.
+        transforms: Albumentations objects to be measured as well, whether or not a policy may hold them.
+        budget: seconds; entries that it does not suffice for are named in a finding. None: all are measured.
+
+    Raises:
+        ConfigError: the policy cannot be built on this data, such as a quota for a class that it does not have.
+        DataError: a picture cannot be read.
+    """
+    started = time.monotonic()
+    indices = choose_pictures(dataset, limits.pictures)
+    measure = Measure(Stage(dataset, indices, policy, imgsz, rect=rect), dataset.names, indices)
+    whole = measure.entry(WHOLE, policy, draws=_WHOLE_DRAWS)
+    measures, findings = [], _findings(whole, violations(whole, limits), policy, ()) if entries(policy) else []
+    for transform in transforms:
+        measures.append(measure.transform(transform))
+        findings += _findings(measures[-1], violations(measures[-1], limits), policy, ())
+    left = list(entries(policy))
+    while left and (budget is None or time.monotonic() - started < budget):
+        entry = left.pop(0)
+        measures.append(measure.entry(entry, policy))
+        found = violations(measures[-1], limits)
+        findings += _findings(measures[-1], found, policy, _mended(measure, entry, policy, found, limits))
+    findings += _quotas(whole, policy) + _not_measured(left, budget)
+    seconds = time.monotonic() - started
+    ordered = tuple(worst_first(findings))
+    return Contract(
+        policy=policy,
+        imgsz=imgsz,
+        indices=tuple(indices),
+        measures=(*measures, whole),
+        findings=ordered,
+        train_pictures=dataset.images.height,
+        reading=measure.reading,
+        seconds=seconds,
+    )
+
+
+def weakened(policy: Policy, entry: str, share: float) -> Policy | None:
+    """Return the policy of this entry alone at a share of its strength; None if it has no strength to lower."""
+    only = policy.only(entry)
+    if entry in _KNOBS:
+        value = policy[entry]
+        if isinstance(value, list):
+            return only.replaced(**{entry: [round(1 + (end - 1) * share, 4) for end in value]})
+        return only.replaced(**{entry: round(value * share, 4)})
+    spec = weaker(only.transforms[0], share) if only.transforms else None
+    return None if spec is None else only.replaced(transforms=[spec])
+
+
+def setting(policy: Policy, entry: str) -> str:
+    """Return in words how strongly an entry is set."""
+    only = policy.only(entry)
+    if only.transforms:
+        return strength(only.transforms[0])
+    return "" if entry == "copy_paste" else spell(policy[entry])
+
+
+def _mended(
+    measure: Measure, entry: str, policy: Policy, found: Sequence[Violation], limits: ContractConfig
+) -> dict[str, Policy | None]:
+    """Return for each violation the strongest tried setting that does not have it, measured; None if none does."""
+    mended: dict[str, Policy | None] = {}
+    for violation in found:
+        if not violation.weaker_helps:
+            continue
+        mended[violation.id] = None
+        for share in _STEPS:
+            milder = weakened(policy, entry, share)
+            if milder is None:
+                break
+            name = entries(milder)[0] if entries(milder) else ""
+            if name and not named(violations(measure.entry(name, milder), limits), violation.id):
+                mended[violation.id] = milder
+                break
+    return mended
+
+
+def _findings(
+    measure: EntryMeasure, found: Sequence[Violation], policy: Policy, mended: dict[str, Policy | None] | tuple[()]
+) -> list[Finding]:
+    findings = []
+    for violation in found:
+        acts = (
+            "" if measure.entry == WHOLE or measure.probability == 1 else f" where it acts (p {measure.probability:g})"
+        )
+        subject = "The whole augmentation stage" if measure.entry == WHOLE else measure.entry
+        message = f"{subject} {violation.text}{acts if violation.weaker_helps else ''}."
+        evidence = {"entry": measure.entry, "p": measure.probability, **violation.figures}
+        advice = _advice(violation, measure.entry, policy, dict(mended))
+        findings.append(Finding(violation.id, violation.severity, message, evidence, advice))
+    return findings
+
+
+def _advice(violation: Violation, entry: str, policy: Policy, mended: dict[str, Policy | None]) -> str:
+    if entry == WHOLE:
+        return "see the findings of its entries; augment=none trains without augmentation"
+    knob = entry in entries(policy) and not policy.only(entry).transforms
+    where = f"augment.{entry}={'null' if entry == 'copy_paste' else 0}" if knob else f"drop {entry} from the policy"
+    if violation.id not in mended:
+        return f"{where}"
+    milder = mended[violation.id]
+    if milder is None:
+        return f"{where}: no weaker setting that was tried keeps the limit"
+    name = entries(milder)[0]
+    if entry in _KNOBS:
+        return f"augment.{entry}={milder[entry]} instead of {policy[entry]}: there the limit is kept; or {where}"
+    return f"{entry}: {setting(milder, name)} instead of {setting(policy, entry)}: there the limit is kept; or {where}"
+
+
+def _quotas(whole: EntryMeasure, policy: Policy) -> list[Finding]:
+    """Say where copy-paste finds no room for what it was told to paste."""
+    if policy.copy_paste is None or whole.failure:
+        return []
+    if not sum(whole.pasted.values()):
+        message = f"Copy-paste pasted nothing into {whole.pictures} pictures."
+        advice = "see the sizes of objects and pictures in `tuneup preview`: there may be no free, plausible place"
+        evidence = {"entry": "copy_paste", "pasted": 0}
+        return [Finding("augment.nothing_pasted", "warning", message, evidence, advice)]
+    return []
+
+
+def _not_measured(left: Sequence[str], budget: float | None) -> list[Finding]:
+    if not left:
+        return []
+    message = f"Not measured, to keep within {budget:.0f} s: {', '.join(left)}."
+    advice = "`tuneup contract` measures every entry; monitor.preflight=SECONDS changes the time allowed"
+    return [Finding("augment.not_measured", "info", message, {"entries": list(left)}, advice)]
