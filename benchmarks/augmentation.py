@@ -1,4 +1,4 @@
-"""What each transform of the shipped policies does to real pictures, and what a picture costs beside Ultralytics' stage.
+"""What each transform of the shipped policies does to pictures, and what one costs beside Ultralytics' own stage.
 
     OMP_NUM_THREADS=1 python benchmarks/augmentation.py [effects|cost] [--rounds 7]
 
@@ -22,7 +22,7 @@ import pipeline
 from pipeline.augment.contract import Contract, check_contract, setting
 from pipeline.augment.stage import seeded
 from pipeline.augment.table_dataset import TableDataset
-from pipeline.config import load_config
+from pipeline.config import config_from_dict, load_config
 from pipeline.data.dataset import Dataset
 from pipeline.data.intake import read_dataset
 from pipeline.leash import tighten
@@ -65,8 +65,7 @@ def effects(sets: dict[str, Dataset]) -> None:
     for title, dataset in sets.items():
         imgsz, meant = DATA[title]
         for name in ("default", *meant):
-            policy = shipped(name)
-            contract = check_contract(dataset, policy, imgsz, load_config(None).contract)
+            contract = check_contract(dataset, config_from_dict({"augment": shipped(name), "train": {"imgsz": imgsz}}))
             print(f"### {name} on {title}, imgsz {imgsz}\n")
             print_contract(contract)
 

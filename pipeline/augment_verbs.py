@@ -57,14 +57,7 @@ def contract(subject: Configurable = None, *, overrides: Sequence[str] = (), tra
     from .training.contract_check import loading_findings
 
     config, train = _train_split(subject, overrides)
-    found = check_contract(
-        train,
-        config.augment,
-        int(config.train.imgsz),
-        config.contract,
-        rect=bool(config.train.rect),
-        transforms=transforms,
-    )
+    found = check_contract(train, config, transforms=transforms)
     cost, why = _cost(found, config)
     slow = loading_findings(cost, found, config.contract.loading) if cost is not None else []
     return Proved(found, cost, why, (*found.findings, *slow))
@@ -94,9 +87,8 @@ def preview(
     if target.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
         raise UsageError(f"{target}: a preview is a picture; call it {target.with_suffix('.jpg').name}")
     config, train = _train_split(subject, overrides)
-    rect = bool(config.train.rect)
-    found = check_contract(train, config.augment, int(config.train.imgsz), config.contract, rect=rect)
-    return draw_preview(train, found, target, rect=rect), found
+    found = check_contract(train, config)
+    return draw_preview(train, found, target, rect=bool(config.train.rect)), found
 
 
 def _train_split(subject: Configurable, overrides: Sequence[str]) -> tuple[Config, Dataset]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import ContractConfig
+from ..config import Config, ContractConfig
 from ..data.dataset import Dataset
 from ..findings import Finding, worst_first
 from ..policy import Policy, entries
@@ -73,23 +73,13 @@ class Contract:
 
 
 def check_contract(
-    dataset: Dataset,
-    policy: Policy,
-    imgsz: int,
-    limits: ContractConfig,
-    *,
-    rect: bool = False,
-    transforms: Sequence[Any] = (),
-    budget: float | None = None,
+    train: Dataset, config: Config, *, transforms: Sequence[Any] = (), budget: float | None = None
 ) -> Contract:
-    """Measure a policy on a dataset's train split and judge it.
+    """Measure the policy of a configuration on a train split and judge it.
 
     Args:
-        dataset: the train split; only its pictures are read.
-        policy: of the training.
-        imgsz: px, of the training.
-        limits: what must be kept.
-        rect: as `train.rect`.
+        train: the train split; only its pictures are read.
+        config: of the training; `augment`, `contract`, `train.imgsz` and `train.rect` are what counts.
         transforms: Albumentations objects to be measured as well, whether or not a policy may hold them.
         budget: seconds; entries that it does not suffice for are named in a finding. None: all are measured.
 
@@ -98,8 +88,10 @@ def check_contract(
         DataError: a picture cannot be read.
     """
     started = time.monotonic()
-    indices = choose_pictures(dataset, limits.pictures)
-    measure = Measure(Stage(dataset, indices, policy, imgsz, rect=rect), dataset.names, indices)
+    policy, limits, imgsz = config.augment, config.contract, int(config.train.imgsz)
+    indices = choose_pictures(train, limits.pictures)
+    stage = Stage(train, indices, policy, imgsz, rect=bool(config.train.rect))
+    measure = Measure(stage, train.names, indices)
     whole = measure.entry(WHOLE, policy, draws=_WHOLE_DRAWS)
     measures, findings = [], _findings(whole, violations(whole, limits), policy, ()) if entries(policy) else []
     for transform in transforms:
@@ -120,7 +112,7 @@ def check_contract(
         indices=tuple(indices),
         measures=(*measures, whole),
         findings=ordered,
-        train_pictures=dataset.images.height,
+        train_pictures=train.images.height,
         reading=measure.reading,
         seconds=seconds,
     )

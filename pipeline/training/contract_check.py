@@ -66,14 +66,7 @@ def check_augmentation(config: Config, dataset: Dataset, *, budget: float | None
     """
     started = time.monotonic()
     try:
-        contract = check_contract(
-            dataset.split("train"),
-            config.augment,
-            int(config.train.imgsz),
-            config.contract,
-            rect=bool(config.train.rect),
-            budget=budget,
-        )
+        contract = check_contract(dataset.split("train"), config, budget=budget)
     except TuneUpError as error:
         finding = Finding("augment.failed", "error", f"The augmentation cannot be used: {error}", {}, "see the message")
         return ContractCheck(Checked("augmentation", "found", str(error), time.monotonic() - started), (finding,), None)

@@ -40,13 +40,13 @@ def weights(bench: Trial) -> dict[str, torch.Tensor]:
 def test_doctor_finds_a_sound_training_sound(tiny_overrides: list[str], quick: None) -> None:
     result = verbs.doctor(overrides=tiny_overrides)
     assert [check.name for check in result.checks] == [
-        *("data", "steps", "memory", "one_step", "learning_rate", "overfit", "backprop")
+        *("data", "augmentation", "steps", "memory", "one_step", "learning_rate", "overfit", "backprop")
     ]
     assert not [f for f in result.findings if f.severity == "error"]
-    assert {check.state for check in result.checks if check.name not in {"data", "steps"}} == {"passed"}
+    assert {check.state for check in result.checks if check.name not in {"data", "augmentation", "steps"}} == {"passed"}
     checks = json.loads(json.dumps(result.to_dict()))["checks"]
     assert checks[0]["figures"]["splits"]["train"]["pictures"] == 12
-    assert checks[1]["figures"]["total_steps"] == 5
+    assert checks[2]["figures"]["total_steps"] == 5
 
 
 def test_every_check_leaves_the_weights_as_they_were(bench: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
