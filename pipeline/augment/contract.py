@@ -13,12 +13,15 @@ from ..findings import Finding, worst_first
 from ..policy import Policy, entries
 from ..transform_specs import strength, weaker
 from ..transform_words import spell
+from .copy_paste import Plan
 from .judge import Violation, named, violations
 from .measure import WHOLE, EntryMeasure, Measure, choose_pictures
 from .stage import Stage
 
 _STEPS = (0.7, 0.5, 0.35, 0.2, 0.1)  # of the strength, tried in turn for a value that keeps the contract
 _KNOBS = ("degrees", "translate", "scale", "shear", "perspective", "hsv_h", "hsv_s", "hsv_v")
+_REACHED = 0.9  # of a quota: a tenth less is what the draws of one epoch vary by for a class of a hundred boxes
+_RARELY_PLACED = 0.25  # below it more tries do not help: it is the least that copy-paste makes up for
 _WHOLE_DRAWS = 2  # of every picture: what acts at 30 % is seen on most of them
 
 
@@ -103,7 +106,7 @@ def check_contract(
         measures.append(measure.entry(entry, policy))
         found = violations(measures[-1], limits)
         findings += _findings(measures[-1], found, policy, _mended(measure, entry, policy, found, limits))
-    findings += _quotas(whole, policy) + _not_measured(left, budget)
+    findings += _quotas(whole, policy, stage.plans) + _not_measured(left, budget)
     seconds = time.monotonic() - started
     ordered = tuple(worst_first(findings))
     return Contract(
@@ -190,16 +193,33 @@ def _advice(violation: Violation, entry: str, policy: Policy, mended: dict[str, 
     return f"{entry}: {setting(milder, name)} instead of {setting(policy, entry)}: there the limit is kept; or {where}"
 
 
-def _quotas(whole: EntryMeasure, policy: Policy) -> list[Finding]:
-    """Say where copy-paste finds no room for what it was told to paste."""
+def _quotas(whole: EntryMeasure, policy: Policy, plans: Sequence[Plan]) -> list[Finding]:
+    """Say where copy-paste falls short of what it was told to do."""
     if policy.copy_paste is None or whole.failure:
         return []
-    if not sum(whole.pasted.values()):
+    found = [_short_of(plan, policy.copy_paste.per_picture) for plan in plans if plan.reached < _REACHED * plan.wanted]
+    if plans and not sum(whole.pasted.values()):
         message = f"Copy-paste pasted nothing into {whole.pictures} pictures."
-        advice = "see the sizes of objects and pictures in `tuneup preview`: there may be no free, plausible place"
-        evidence = {"entry": "copy_paste", "pasted": 0}
-        return [Finding("augment.nothing_pasted", "warning", message, evidence, advice)]
-    return []
+        advice = "look at `tuneup preview`: objects may be as large as the pictures, or every place unlike their own"
+        found.append(
+            Finding("augment.nothing_pasted", "warning", message, {"entry": "copy_paste", "pasted": 0}, advice)
+        )
+    return found
+
+
+def _short_of(plan: Plan, per_picture: int) -> Finding:
+    kind = plan.kind or "small objects"
+    message = (
+        f"Copy-paste will bring {kind} to {plan.reached:.0%} of the boxes, not to {plan.wanted:.0%}: a place that fits "
+        f"is found for {plan.placed:.0%} of the objects, and at most {per_picture} are pasted into a picture."
+    )
+    evidence = {"entry": "copy_paste", "kind": kind, "wanted": plan.wanted, "reached": plan.reached, "cuts": plan.cuts}
+    rarely = plan.placed < _RARELY_PLACED
+    advice = (
+        f"{'lower the quota, or label' if rarely else 'raise augment.copy_paste.per_picture, or label'} more pictures "
+        f"with {kind}"
+    )
+    return Finding("augment.quota", "warning", message, evidence, advice)
 
 
 def _not_measured(left: Sequence[str], budget: float | None) -> list[Finding]:

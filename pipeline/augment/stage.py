@@ -24,7 +24,7 @@ from ultralytics.utils import DEFAULT_CFG
 
 from ..data.dataset import Dataset
 from ..policy import Policy
-from .copy_paste import Paster
+from .copy_paste import Paster, Plan
 from .table_dataset import TableDataset
 
 Boxes = npt.NDArray[np.float64]
@@ -136,6 +136,11 @@ class Stage:
             data={"names": names, "nc": len(names), "channels": 3},
             task="detect",
         )
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """What copy-paste sets out to do; nothing where every share is reached as it is."""
+        return self.dataset.plans
 
     def read(self, index: int) -> None:
         """Read a picture, so that drawing it does not have to."""

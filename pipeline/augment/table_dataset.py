@@ -26,7 +26,7 @@ from ..data.dataset import Dataset
 from ..data.images import read_picture
 from ..policy import Policy
 from ..transform_specs import build_transforms, require_albumentations
-from .copy_paste import Paster
+from .copy_paste import Paster, Plan
 
 # Share of the free memory that decoded pictures may take, all loader processes together; beyond it they are read anew
 # for every epoch. A quarter leaves room for the loader's copies, the model and the person's other programs.
@@ -45,6 +45,19 @@ def _thinned(dataset: Dataset, fraction: float) -> Dataset:
 def fits_in_memory(pictures: int, imgsz: int, processes: int) -> bool:
     """Return whether decoded pictures may be kept, one copy for each loader process."""
     return pictures * imgsz * imgsz * 3 * processes <= CACHE_SHARE * psutil.virtual_memory().available
+
+
+def _crowds(dataset: Dataset) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the crowd boxes of pictures, by row, as fractions `[n, 4]`; they do not train, but are not pasted over."""
+    found = {}
+    crowds = dataset.boxes.filter("crowd").partition_by("image_id", as_dict=True)
+    for index, (image_id, width, height) in enumerate(
+        dataset.images.select("image_id", "width", "height").iter_rows() if crowds else ()
+    ):
+        if (image_id,) in crowds:
+            corners = crowds[(image_id,)].select("x1", "y1", "x2", "y2").to_numpy()
+            found[index] = corners / (width, height, width, height)
+    return found
 
 
 class TableDataset(YOLODataset):  # type: ignore[misc]
@@ -73,6 +86,7 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         imgsz = kwargs["imgsz"]
         self.keeps_pictures = fits_in_memory(dataset.images.height, imgsz, processes)
         self._paster = self._new_paster(imgsz) if kwargs.get("augment") else None
+        self._crowds = {} if self._paster is None else _crowds(dataset)
         super().__init__(img_path="", cache=False, **kwargs)
         self.npy_files: list[Any] = []
 
@@ -80,6 +94,11 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         """Cut out what the policy pastes, from the pictures of this split."""
         pastes = self.policy.copy_paste
         return None if pastes is None else Paster.of(self._dataset, pastes, imgsz)
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """What copy-paste sets out to do; nothing without it."""
+        return self._paster.plans if self._paster is not None else ()
 
     @property
     def tables(self) -> Dataset:
@@ -165,14 +184,15 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         labels: dict[str, Any] = super().get_image_and_label(index)
         if self._paster is None or self.policy.copy_paste is None:
             return labels
-        return self._with_pasted(labels, self._paster)
+        return self._with_pasted(labels, self._paster, self._crowds.get(index, np.empty((0, 4))))
 
-    def _with_pasted(self, labels: dict[str, Any], paster: Paster) -> dict[str, Any]:
+    def _with_pasted(self, labels: dict[str, Any], paster: Paster, crowds: np.ndarray[Any, Any]) -> dict[str, Any]:
         height, width = labels["img"].shape[:2]
         instances: Instances = labels["instances"]
         instances.convert_bbox("xyxy")
         instances.denormalize(width, height)
-        pasted = paster.paste(labels["img"], instances.bboxes.astype(np.float64), random.Random(random.getrandbits(64)))
+        taken = np.concatenate([instances.bboxes.astype(np.float64), crowds * (width, height, width, height)])
+        pasted = paster.paste(labels["img"], taken, random.Random(random.getrandbits(64)))
         if not len(pasted.boxes):
             return labels
         labels["img"] = pasted.picture
