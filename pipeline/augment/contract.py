@@ -96,16 +96,19 @@ def check_contract(
     stage = Stage(train, indices, policy, imgsz, rect=bool(config.train.rect))
     measure = Measure(stage, train.names, indices)
     whole = measure.entry(WHOLE, policy, draws=_WHOLE_DRAWS)
-    measures, findings = [], _findings(whole, violations(whole, limits), policy, ()) if entries(policy) else []
+    measures: list[EntryMeasure] = []
+    findings: list[Finding] = []
     for transform in transforms:
         measures.append(measure.transform(transform))
         findings += _findings(measures[-1], violations(measures[-1], limits), policy, ())
+    measured_objects = len(findings)
     left = list(entries(policy))
     while left and (budget is None or time.monotonic() - started < budget):
         entry = left.pop(0)
         measures.append(measure.entry(entry, policy))
         found = violations(measures[-1], limits)
         findings += _findings(measures[-1], found, policy, _mended(measure, entry, policy, found, limits))
+    findings += _together(whole, policy, limits, {finding.id for finding in findings[measured_objects:]})
     findings += _quotas(whole, policy, stage.plans) + _not_measured(left, budget)
     seconds = time.monotonic() - started
     ordered = tuple(worst_first(findings))
@@ -119,6 +122,13 @@ def check_contract(
         reading=measure.reading,
         seconds=seconds,
     )
+
+
+def _together(whole: EntryMeasure, policy: Policy, limits: ContractConfig, told: set[str]) -> list[Finding]:
+    """Judge the stage as trained; a limit that an entry breaks by itself is not told a second time."""
+    found = violations(whole, limits) if entries(policy) else []
+    new = [violation for violation in found if violation.severity == "error" or violation.id not in told]
+    return _findings(whole, new, policy, ())
 
 
 def weakened(policy: Policy, entry: str, share: float) -> Policy | None:
@@ -145,19 +155,20 @@ def _mended(
     measure: Measure, entry: str, policy: Policy, found: Sequence[Violation], limits: ContractConfig
 ) -> dict[str, Policy | None]:
     """Return for each violation the strongest tried setting that does not have it, measured; None if none does."""
-    mended: dict[str, Policy | None] = {}
-    for violation in found:
-        if not violation.weaker_helps:
+    mended: dict[str, Policy | None] = {violation.id: None for violation in found if violation.weaker_helps}
+    for share in _STEPS if mended else ():
+        milder = weakened(policy, entry, share)
+        name = entries(milder)[0] if milder is not None and entries(milder) else ""
+        if milder is None or not name:
+            break
+        left = violations(measure.entry(name, milder), limits)
+        if any(violation.severity == "error" for violation in left):
             continue
-        mended[violation.id] = None
-        for share in _STEPS:
-            milder = weakened(policy, entry, share)
-            if milder is None:
-                break
-            name = entries(milder)[0] if entries(milder) else ""
-            if name and not named(violations(measure.entry(name, milder), limits), violation.id):
-                mended[violation.id] = milder
-                break
+        for finding_id, better in mended.items():
+            if better is None and not named(left, finding_id):
+                mended[finding_id] = milder
+        if None not in mended.values():
+            break
     return mended
 
 
@@ -178,6 +189,10 @@ def _findings(
 
 
 def _advice(violation: Violation, entry: str, policy: Policy, mended: dict[str, Policy | None]) -> str:
+    if violation.id == "augment.library":
+        return "see the message: it says how to put the right one in place"
+    if entry == WHOLE and violation.weaker_helps:
+        return "see the findings of its entries; where there are none, they add up: lower the p of the strongest"
     if entry == WHOLE:
         return "see the findings of its entries; augment=none trains without augmentation"
     knob = entry in entries(policy) and not policy.only(entry).transforms

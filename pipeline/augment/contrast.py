@@ -12,15 +12,19 @@ Grey = npt.NDArray[np.uint8]
 _RING = 0.25  # of the box's side: wide enough for a histogram, narrow enough to stay near
 _NARROWEST = 3  # px
 _LEVELS = 256
+_FLAT = (
+    8.0  # grey levels: twice what the estimate leaves of the noise of the demo sets, whose blur would look like loss
+)
 # Second differences in both directions: blind to brightness, slopes and straight edges (Immerkaer 1996).
 _NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 
 
 class Contrast(NamedTuple):
-    """Both in grey levels of 255."""
+    """All in grey levels of 255."""
 
     contrast: float
     noise: float
+    detail: float
 
 
 def contrast_of(grey: Grey, box: npt.NDArray[np.float64]) -> Contrast | None:
@@ -29,6 +33,8 @@ def contrast_of(grey: Grey, box: npt.NDArray[np.float64]) -> Contrast | None:
     `contrast` is the Wasserstein-1 distance between the grey levels inside and in the ring: it sees a spot that is
     darker as well as a texture that is only rougher. `noise` is the deviation of Gaussian noise which Immerkaer's
     estimate finds in box and ring ("Fast noise variance estimation", Computer Vision and Image Understanding 64, 1996).
+    `detail` is the deviation of the pixels inside the box, less what noise has in it: where the object is a break in a
+    pattern, as on a circuit board, inside and ring may be equally bright, and only the pattern fades.
 
     Args:
         grey: `[h, w]`.
@@ -47,7 +53,9 @@ def contrast_of(grey: Grey, box: npt.NDArray[np.float64]) -> Contrast | None:
     if ring.sum() == 0:
         return None
     distance = np.abs(np.cumsum(inside / inside.sum() - ring / ring.sum())).sum()
-    return Contrast(float(distance), _noise(around))
+    noise = _noise(around)
+    detail = max(0.0, float(grey[y1:y2, x1:x2].var()) - noise**2) ** 0.5
+    return Contrast(float(distance), noise, detail)
 
 
 def _noise(patch: Grey) -> float:
@@ -63,6 +71,11 @@ def contrast_ratio(before: Contrast, after: Contrast) -> float:
     One grey level is added to each: below it there is nothing to be seen in 8 bits, and nothing to be divided by.
     """
     return (after.contrast + 1) / (before.contrast + 1)
+
+
+def detail_ratio(before: Contrast, after: Contrast) -> float | None:
+    """Return detail after / before; None where there was hardly any, as in a flat, evenly lit object."""
+    return after.detail / before.detail if before.detail >= _FLAT else None
 
 
 def noise_ratio(value: Contrast) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -16,85 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.dataset import Dataset
-from ..errors import TuneUpError
-from ..policy import PROBABILITIES, Policy
+from ..errors import ConfigError, TuneUpError
+from ..policy import PROBABILITIES, Policy, entries
 from ..transform_specs import spec_of
-from .contrast import Contrast, contrast_of, contrast_ratio, noise_ratio
+from .contrast import Contrast, contrast_of, contrast_ratio, detail_ratio, noise_ratio
+from .entry_measure import WHOLE, EntryMeasure
 from .stage import Drawn, Stage
 
-WHOLE = "the whole stage"
+__all__ = ["WHOLE", "EntryMeasure", "Measure", "Plain", "choose_pictures", "inflations", "same", "seed_of"]
+
 _TIMED = 8  # pictures
 _BOXES = 12  # boxes of one picture whose contrast is taken: a picture of wheat has a hundred, all of a kind
 _SMALL = 2.0  # grey levels: an object that stands out by less cannot lose anything
 _DARK, _BRIGHT = 2, 253  # grey levels taken for black and white: JPEG's rounding leaves 0 and 255 uncertain
 _BLACK_PICTURE = 10  # grey levels: Ultralytics' division by 255 of an already divided picture leaves 4 to 10 [0..255]
-
-
-@dataclass(frozen=True)
-class EntryMeasure:
-    """What one entry does when it acts, or what the whole stage does as it is trained.
-
-    Args:
-        entry: its name, or `the whole stage`.
-        probability: with which it acts in training.
-        pictures: that were drawn.
-        failure: what broke, in words; the rest is then empty.
-        changed: share of pictures in which any pixel changed.
-        yielded: class name -> boxes in the pictures that came out.
-        own: class name -> boxes of the pictures that were asked for; a mosaic yields those of others as well.
-        pasted: class name -> pasted objects, not counted in `yielded`.
-        inflation: median area of the box / area of the quadrilateral into which the labelled box was turned.
-        contrast: class name -> (median contrast after / before, boxes).
-        noise: class name -> (median noise / contrast after, median before).
-        short_sides: px, of the boxes that came out, sorted: before and after.
-        mean_shift: grey levels, mean over pictures of the change of their mean.
-        deviation_ratio: median over pictures of the deviation after / before.
-        black: share of pictures that are all but black.
-        clipped: share of pixels at the ends of the range, after minus before.
-        milliseconds: per picture, reading not included; for an entry, what it adds to a stage that does nothing.
-        repeatable: whether one seed gives one picture.
-        restored: what a stage restored from its record did otherwise, in words; empty if nothing.
-    """
-
-    entry: str
-    probability: float
-    pictures: int = 0
-    failure: str = ""
-    changed: float = 0.0
-    yielded: dict[str, int] = field(default_factory=dict)
-    own: dict[str, int] = field(default_factory=dict)
-    pasted: dict[str, int] = field(default_factory=dict)
-    inflation: float | None = None
-    contrast: dict[str, tuple[float, int]] = field(default_factory=dict)
-    noise: dict[str, tuple[float, float]] = field(default_factory=dict)
-    short_before: tuple[float, ...] = ()
-    short_after: tuple[float, ...] = ()
-    mean_shift: float = 0.0
-    deviation_ratio: float = 1.0
-    black: float = 0.0
-    clipped: float = 0.0
-    milliseconds: float = 0.0
-    repeatable: bool = True
-    restored: str = ""
-
-    @property
-    def survival(self) -> float | None:
-        """Share of all boxes that come out; above 1 where pictures are mixed."""
-        own = sum(self.own.values())
-        return sum(self.yielded.values()) / own if own else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record for JSON, without the side of every box."""
-        record = asdict(self)
-        for name in ("short_before", "short_after"):
-            record[name] = _quantiles(record[name])
-        return {**record, "survival": self.survival}
-
-
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    return {f"p{share}": round(float(np.percentile(values, share)), 2) for share in (0, 10, 50)}
 
 
 @dataclass(frozen=True)
@@ -121,7 +57,9 @@ class Measure:
         self.reading = self._read()
         with self.stage.acting(Policy.off()):
             self.plain = {index: self._plain(index) for index in self.indices}
-            self._plain_seconds = self._seconds()
+            # The first pass still warms up: on DeepPCB it took a fifth longer than the next.
+            self._plain_seconds = min(self._seconds() for _ in range(3))
+        self.grey = all(_is_grey(plain.drawn.picture) for plain in self.plain.values())
 
     def _read(self) -> float:
         """Read the pictures once; returns the seconds for one."""
@@ -146,7 +84,7 @@ class Measure:
         """Measure one entry, forced to act on every picture; `entry` may also be `WHOLE`, which acts as in training."""
         whole = entry == WHOLE
         acting = policy if whole else policy.only(entry, forced=True)
-        return self._measure(entry, 1.0 if whole else probability_of(policy, entry), acting, (), draws)
+        return self._measure(entry, probability_of(policy, entry), acting, (), draws)
 
     def transform(self, transform: Any) -> EntryMeasure:
         """Measure an Albumentations object that a policy may or may not hold, forced to act on every picture."""
@@ -167,10 +105,13 @@ class Measure:
                 repeatable = same(self.stage.draw(last, 7), self.stage.draw(last, 7))
                 restored = self._restored(acting, objects, last)
                 seconds = self._seconds()
+        except ConfigError as error:
+            return EntryMeasure(entry, probability, failure="; ".join(error.problems))
         except TuneUpError as error:
             return EntryMeasure(entry, probability, failure=str(error))
         own = seconds if entry == WHOLE else max(0.0, seconds - self._plain_seconds)
-        return tally.result(entry, probability, milliseconds=own * 1000, repeatable=repeatable, restored=restored)
+        rest = {"milliseconds": own * 1000, "grey": self.grey, "repeatable": repeatable, "restored": restored}
+        return tally.result(entry, probability, **rest)
 
     def _restored(self, acting: Policy, objects: Sequence[Any], index: int) -> str:
         """Say what differs once the policy was written down and read again, and the loader sent to another process."""
@@ -190,7 +131,9 @@ class Measure:
 
 
 def probability_of(policy: Policy, entry: str) -> float:
-    """Return the probability with which an entry acts on a picture."""
+    """Return the probability with which an entry acts on a picture; of `WHOLE`: that any of them acts."""
+    if entry == WHOLE:
+        return 1 - math.prod(1 - probability_of(policy, name) for name in entries(policy))
     only = policy.only(entry)
     if only.transforms:
         return float(next(iter(only.transforms[0].values()))["p"])
@@ -218,9 +161,11 @@ class _Tally:
         self.names, self.plain = names, plain
         self.own: Counter[str] = Counter()
         self.yielded: Counter[str] = Counter()
+        self.counts: dict[int, tuple[Counter[str], Counter[str]]] = {}  # picture -> own, yielded
         self.pasted: Counter[str] = Counter()
         self.inflations: list[float] = []
         self.contrasts: dict[str, list[tuple[float, float, float]]] = {}  # ratio, noise after, noise before
+        self.details: dict[str, list[float]] = {}
         self.short_before: list[float] = []
         self.short_after: list[float] = []
         self.pictures: list[tuple[bool, float, float, bool, float]] = []
@@ -229,8 +174,11 @@ class _Tally:
         """Take in one picture."""
         plain = self.plain[index]
         grey = _grey(drawn.picture)
+        yielded = Counter(self.names[c] for c in drawn.class_ids[drawn.rows >= 0])
         self.own += plain.own
-        self.yielded += Counter(self.names[c] for c in drawn.class_ids[drawn.rows >= 0])
+        self.yielded += yielded
+        own_before, yielded_before = self.counts.get(index, (Counter(), Counter()))
+        self.counts[index] = own_before + plain.own, yielded_before + yielded
         self.pasted += Counter(self.names[c] for c in drawn.class_ids[drawn.rows < 0])
         self.inflations += inflations(drawn)
         self.short_before += _short_sides(plain.drawn)
@@ -241,6 +189,9 @@ class _Tally:
             if before is not None and after is not None:
                 facts = contrast_ratio(before, after), noise_ratio(after), noise_ratio(before)
                 self.contrasts.setdefault(self.names[class_id], []).append(facts)
+                detail = detail_ratio(before, after)
+                if detail is not None:
+                    self.details.setdefault(self.names[class_id], []).append(detail)
         self.pictures.append(_picture_facts(plain, drawn, grey))
 
     def result(self, entry: str, probability: float, **rest: Any) -> EntryMeasure:
@@ -254,18 +205,35 @@ class _Tally:
             changed=float(facts[:, 0].mean()),
             yielded=dict(self.yielded),
             own=dict(self.own),
+            survival_error={name: ratio_error(list(self.counts.values()), name) for name in self.own},
             pasted=dict(self.pasted),
             inflation=statistics.median(self.inflations) if self.inflations else None,
             contrast={name: (middle[0], len(self.contrasts[name])) for name, middle in medians.items()},
+            detail={name: (statistics.median(rows), len(rows)) for name, rows in sorted(self.details.items())},
             noise={name: (middle[1], middle[2]) for name, middle in medians.items()},
             short_before=tuple(sorted(self.short_before)),
             short_after=tuple(sorted(self.short_after)),
             mean_shift=float(facts[:, 1].mean()),
+            mean_change=float(np.abs(facts[:, 1]).mean()),
             deviation_ratio=float(np.median(facts[:, 2])),
             black=float(facts[:, 3].mean()),
             clipped=float(facts[:, 4].mean()),
             **rest,
         )
+
+
+def ratio_error(counts: Sequence[tuple[Counter[str], Counter[str]]], name: str) -> float:
+    """Return the standard error of the share of a class's boxes that come out, from own and yielded of each picture.
+
+    That of a ratio of two sums over clusters (Cochran, Sampling Techniques, 1977, equation 2.46, without the correction
+    for a finite population): the clusters are pictures.
+    """
+    pairs = np.array([(own[name], yielded[name]) for own, yielded in counts], dtype=float)
+    total = pairs[:, 0].sum()
+    if len(pairs) < 2 or total == 0:
+        return 0.0
+    residuals = pairs[:, 1] - pairs[:, 1].sum() / total * pairs[:, 0]
+    return float(np.sqrt(len(pairs) / (len(pairs) - 1) * (residuals**2).sum()) / total)
 
 
 def _picture_facts(plain: Plain, drawn: Drawn, grey: npt.NDArray[np.uint8]) -> tuple[bool, float, float, bool, float]:
@@ -296,6 +264,10 @@ def _short_sides(drawn: Drawn) -> list[float]:
 def _grey(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     grey: npt.NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return grey
+
+
+def _is_grey(picture: npt.NDArray[np.uint8]) -> bool:
+    return bool((picture == picture[..., :1]).all())
 
 
 def choose_pictures(dataset: Dataset, count: int) -> list[int]:

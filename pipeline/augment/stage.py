@@ -24,6 +24,7 @@ from ultralytics.utils import DEFAULT_CFG
 
 from ..data.dataset import Dataset
 from ..policy import Policy
+from ..transform_specs import require_albumentations
 from .copy_paste import Paster, Plan
 from .table_dataset import TableDataset
 
@@ -92,6 +93,7 @@ class TracedDataset(TableDataset):
     def _albumentations(self) -> list[Any]:
         if not self.objects:
             return super()._albumentations()
+        require_albumentations()
         from .albumentations_stage import AlbumentationsStage
 
         return [*super()._albumentations(), AlbumentationsStage(self.objects, self.policy.min_visibility)]

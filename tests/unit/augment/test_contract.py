@@ -169,7 +169,8 @@ def test_wilsons_upper_bound() -> None:
     """Newcombe (Statistics in Medicine 17, 1998), table I: 81 of 263 gives 0.2553 to 0.3662."""
     assert upper_bound(81, 263) == pytest.approx(0.3662, abs=1e-4)
     assert upper_bound(0, 0) == 1.0
-    assert upper_bound(30, 20) == pytest.approx(1.0)  # a mosaic yields more boxes than went in
+    assert upper_bound(30, 20) == 1.5  # a mosaic yields more boxes than went in
+    assert upper_bound(15, 20, error=0.2) == pytest.approx(0.75 + 2.07 * 0.2)
 
 
 SOUND = EntryMeasure(
@@ -194,7 +195,11 @@ SOUND = EntryMeasure(
         ({"noise": {"pit": (1.5, 1.2)}}, []),
         ({"short_after": (3.0,) * 5 + (9.0,) * 45}, []),
         ({"short_after": (3.0,) * 6 + (9.0,) * 44}, ["augment.boxes_small"]),
-        ({"mean_shift": -41.0}, ["augment.shift"]),
+        ({"mean_change": 41.0}, ["augment.shift"]),
+        ({"yielded": {"pit": 38}, "survival_error": {"pit": 0.2}}, []),
+        ({"detail": {"pit": (0.49, 50)}}, ["augment.contrast_lost"]),
+        ({"failure": "Albumentations is not there"}, ["augment.library"]),
+        ({"failure": "augmentation Rotate: ValueError: no"}, ["augment.failed"]),
         ({"deviation_ratio": 2.6}, ["augment.shift"]),
         ({"clipped": 0.26}, ["augment.shift"]),
         ({"black": 0.1}, ["augment.black"]),
