@@ -22,7 +22,9 @@ _BLACK = (
 )
 _BY_CHANCE = 0.001  # of a stage that works, to change nothing
 _SHRUNK = 0.1  # share of boxes: scale reaches a tenth of them on any data with small objects (docs/benchmarks)
+_MIXES = frozenset({"mosaic", "mixup", "cutmix"})
 _COLOUR = frozenset({"hsv_h", "hsv_s", "bgr", "ToGray", "ChannelShuffle"})  # do nothing on grey pictures, nor harm
+_MIXES = frozenset({"mosaic", "mixup", "cutmix"})  # a picture's mean becomes that of others: no change of the kind
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,9 @@ def _noisy(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]:
 
 def _shifted(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]:
     parts = []
-    if measure.mean_change > limits.shift:
-        parts.append(f"shifts the mean of a picture by {measure.mean_change:.0f} of 255 grey levels")
+    change = abs(measure.mean_shift) if measure.entry in _MIXES else measure.mean_change
+    if change > limits.shift:
+        parts.append(f"shifts the mean of a picture by {change:.0f} of 255 grey levels")
     low, high = limits.deviation
     if not low <= measure.deviation_ratio <= high:
         parts.append(f"makes their deviation {measure.deviation_ratio:.2f} times what it was")
@@ -224,7 +227,7 @@ def _shifted(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]:
         parts.append(f"drives {measure.clipped:.0%} of the pixels to black or white")
     if not parts:
         return []
-    figures = {"mean": measure.mean_change, "deviation": measure.deviation_ratio, "clipped": measure.clipped}
+    figures = {"mean": change, "deviation": measure.deviation_ratio, "clipped": measure.clipped}
     return [Violation("augment.shift", "warning", ", ".join(parts), figures, weaker_helps=True)]
 
 

@@ -196,6 +196,8 @@ SOUND = EntryMeasure(
         ({"short_after": (3.0,) * 5 + (9.0,) * 45}, []),
         ({"short_after": (3.0,) * 6 + (9.0,) * 44}, ["augment.boxes_small"]),
         ({"mean_change": 41.0}, ["augment.shift"]),
+        ({"entry": "mosaic", "mean_change": 41.0, "mean_shift": 5.0}, []),
+        ({"entry": "mosaic", "mean_change": 41.0, "mean_shift": 41.0}, ["augment.shift"]),
         ({"yielded": {"pit": 38}, "survival_error": {"pit": 0.2}}, []),
         ({"detail": {"pit": (0.49, 50)}}, ["augment.contrast_lost"]),
         ({"failure": "Albumentations is not there"}, ["augment.library"]),
