@@ -22,7 +22,6 @@ _BLACK = (
 )
 _BY_CHANCE = 0.001  # of a stage that works, to change nothing
 _SHRUNK = 0.1  # share of boxes: scale reaches a tenth of them on any data with small objects (docs/benchmarks)
-_MIXES = frozenset({"mosaic", "mixup", "cutmix"})
 _COLOUR = frozenset({"hsv_h", "hsv_s", "bgr", "ToGray", "ChannelShuffle"})  # do nothing on grey pictures, nor harm
 _MIXES = frozenset({"mosaic", "mixup", "cutmix"})  # a picture's mean becomes that of others: no change of the kind
 
