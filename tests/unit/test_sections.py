@@ -25,7 +25,7 @@ def test_the_written_file_says_everything_and_loads_to_the_same(tmp_path: Path) 
     assert again.to_yaml() == config.to_yaml()
     assert config_from_dict(config.to_dict()) == config
     assert set(again.train.given) == set(TRAIN_KEYS)
-    assert set(again.augment.given) == set(AUGMENT_KEYS)
+    assert set(again.augment.given) == {*AUGMENT_KEYS, "name", "transforms", "min_visibility", "copy_paste"}
 
 
 def test_a_configuration_cannot_be_changed_and_travels_to_workers() -> None:

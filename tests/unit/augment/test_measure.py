@@ -66,6 +66,21 @@ def test_the_error_of_a_share_is_that_of_resampled_pictures() -> None:
     assert ratio_error(counts, "b") == ratio_error(counts[:1], "a") == 0.0
 
 
+def test_two_draws_of_a_picture_count_as_one_cluster(dataset: Dataset) -> None:
+    measure = Measure(stage_of(dataset), dataset.names, range(8))
+    away = OFF.replaced(transforms=[{"Affine": {"translate_px": {"x": [40, 80], "y": [0, 0]}, "p": 1.0}}])
+    result = measure.entry("Affine", away, draws=2)
+    tallied = []
+    with measure.stage.acting(away):
+        for index in range(8):
+            kept = sum(
+                int((measure.stage.draw(index, index * 1000 + 1 + draw).class_ids == 0).sum()) for draw in (0, 1)
+            )
+            tallied.append((Counter(pit=2 * (1 - index % 2)), Counter(pit=kept)))
+    assert 0 < result.yielded["pit"] < result.own["pit"] == 8
+    assert result.survival_error["pit"] == pytest.approx(ratio_error(tallied, "pit"))
+
+
 def test_a_mosaic_that_is_unlucky_with_its_partners_loses_nothing(dataset: Dataset) -> None:
     measure = Measure(stage_of(dataset), dataset.names, range(8)).entry("mosaic", OFF.replaced(mosaic=1.0))
     assert set(measure.survival_error) == set(measure.own)
