@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import polars as pl
 import pytest
+from stages import squares
 from ultralytics.cfg import get_cfg
 
 from pipeline.augment import table_dataset
@@ -19,7 +21,7 @@ from pipeline.errors import DataError
 from pipeline.evaluation.predict import PredictSettings, pictures_of
 from pipeline.evaluation.predict_detector import Found
 from pipeline.evaluation.predict_pass import Times, predict_pictures
-from pipeline.policy import Policy
+from pipeline.policy import CopyPaste, Policy
 
 
 def loader_set(dataset: Dataset, *, augment: bool = False, imgsz: int = 64, **knobs: Any) -> TableDataset:
@@ -150,3 +152,30 @@ def test_training_and_prediction_see_the_same_pixels_of_deep_pictures(tmp_path: 
         assert cv2.imread(loaded.im_files[index]).max() <= 16  # what OpenCV makes of it, and Ultralytics with it
     assert len(watcher.inputs) == 3
     assert snapshot(tmp_path) == before
+
+
+def test_closing_the_mosaic_leaves_transforms_and_pasted_objects(tmp_path: Path) -> None:
+    dataset = squares(tmp_path, pictures=12)
+    pastes = CopyPaste(quotas={"pit": 0.8}, per_picture=2)
+    knobs = {"mosaic": 1.0, "mixup": 0.5, "transforms": [{"InvertImg": {"p": 1.0}}], "copy_paste": pastes}
+    loaded = loader_set(dataset, augment=True, imgsz=96, **knobs)
+    loaded.close_mosaic(get_cfg())
+    assert (loaded.policy.mosaic, loaded.policy.mixup, loaded.policy.cutmix) == (0.0, 0.0, 0.0)
+    samples = [loaded[index] for index in range(len(loaded))]
+    assert sum(len(sample["cls"]) for sample in samples) > dataset.boxes.height
+    assert all(float(sample["img"].float().mean()) > 128 for sample in samples)  # dark pictures, turned bright
+
+
+def test_nothing_is_pasted_over_a_crowd(tmp_path: Path) -> None:
+    dataset = squares(tmp_path, pictures=12)
+    spots = dataset.boxes.filter(pl.col("class_id") == 1)
+    everywhere = spots.with_columns(
+        x1=pl.lit(0.0), y1=pl.lit(0.0), x2=pl.lit(96.0), y2=pl.lit(96.0), crowd=pl.lit(True)
+    )
+    pastes = CopyPaste(quotas={"pit": 0.8}, per_picture=2)
+    covered = replace(dataset, boxes=pl.concat([dataset.boxes, everywhere]))
+    loaded = loader_set(covered, augment=True, imgsz=96, copy_paste=pastes)
+    ids = dataset.images["image_id"].to_list()
+    counts = {ids[index]: sum(len(loaded[index]["cls"]) for _ in range(4)) for index in range(len(loaded))}
+    assert {counts[image_id] for image_id in spots["image_id"]} == {4}
+    assert max(counts.values()) > 4
