@@ -67,6 +67,21 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     assert resumed.detections("test").equals(tiny_run.detections("test"))
 
 
+def test_a_resumed_run_draws_the_pictures_that_it_would_have_drawn(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transforms and pasted objects included."""
+    policy = ["augment.transforms=[{GaussNoise: {p: 0.5}}]", "augment.copy_paste={quotas: {disc: 0.8}}"]
+    overrides = [*tiny_overrides, *policy, f"runs={tmp_path}"]
+    killed_in([*overrides, "name=cut"], monkeypatch, "optimizer_step", 2)
+    resumed = verbs.resume(tmp_path / "cut")
+    whole = verbs.train(overrides=[*overrides, "name=whole"])
+    assert without_times(resumed.records("steps")) == without_times(whole.records("steps"))
+    assert resumed.norms().values.tobytes() == whole.norms().values.tobytes()
+    assert resumed.config["augment"] == whole.config["augment"]
+    assert resumed.config["augment"]["copy_paste"]["quotas"] == {"disc": 0.8}
+
+
 def test_a_resumed_run_with_frozen_layers_lacks_nothing(
     tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,183 @@
+"""Train the fault benchmark: broken and healthy trainings, each kept as a history that can be judged again.
+
+    python benchmarks/faults/run.py calibration OUT --pcb DEEPPCB    # the trainings that thresholds may be set on
+    python benchmarks/faults/run.py heldout OUT --pcb DEEPPCB        # those of the published table, run once
+    python benchmarks/faults/run.py small OUT                        # eight faults and six healthy ones, in minutes
+    python benchmarks/faults/score.py OUT/heldout                    # the tables, in seconds
+
+What is kept already is not trained again, so that a benchmark that was interrupted goes on. `--only TEXT` takes the
+cases whose name holds the text; `--jobs N` trainings go side by side, one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small gain nothing from a second thread
+
+import torch
+from catalogue import Case, cases, settings_of
+from doors import Onset
+from material import Material
+from stored import save
+
+from pipeline.config import load_config
+from pipeline.errors import TuneUpError
+from pipeline.runs import Run
+from pipeline.training import session
+from pipeline.training.watcher import StopRequested, Watcher
+
+RUNS_PER_PROCESS = 12  # a training leaves some memory behind
+
+
+class StopAfter(Watcher):
+    """Stops a training when half of its epochs are done, as Ctrl-C does."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def on_start(self, run: Run, epochs: int, first_epoch: int, batches: int) -> None:
+        """Remember how long the run is meant to be."""
+        self.epochs = epochs
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """Stop in the middle."""
+        if record["epoch"] + 1 == self.epochs // 2:
+            raise StopRequested
+
+
+def perform(case: Case, folder: Path, pcb: Path | None) -> str:
+    """Check and train one case and keep what it left; returns how it ended in a word."""
+    material = Material(folder, pcb)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        overrides = [*settings_of(case), *_start_and_data(case, material), f"runs={temporary}", "name=run"]
+        checked, refused = _check(case, overrides)
+        run, onset, ended = (None, Onset(), refused) if refused else _train(case, overrides, Path(temporary))
+        outcome = {
+            "refused": refused,
+            "ended": ended,
+            "onset": onset.step,
+            "seconds": round(time.perf_counter() - started, 1),
+            "finite": run is None or _weights_are_finite(run),
+        }
+        save(folder / case.name, run.path if run else None, checked, outcome)
+    return ended
+
+
+def _start_and_data(case: Case, material: Material) -> list[str]:
+    variant, model = case.variant, case.cell.model
+    data = f"data={material.data(case.cell.data, variant.change)}"
+    if variant.start is None:
+        return [data, f"model={model}.yaml"]
+    return [data, f"model={material.weights(model, None if variant.start == 'plain' else variant.start)}"]
+
+
+def _check(case: Case, overrides: list[str]) -> tuple[list[dict[str, Any]], str]:
+    """Return what the preflight finds, and the message if the product refuses to begin at all."""
+    try:
+        with _door(case, Onset()):
+            return [finding.to_dict() for finding in session.check(load_config(None, overrides)).findings], ""
+    except TuneUpError as error:
+        return [], f"{type(error).__name__}: {error}"
+
+
+def _train(case: Case, overrides: list[str], folder: Path) -> tuple[Run | None, Onset, str]:
+    onset = Onset()
+    run = Run(folder / "run")
+    resumes = case.variant.resumes
+    try:
+        with _door(case, onset):
+            config = load_config(None, [*overrides, "monitor.preflight=0"])
+            run = session.train(config, watchers=[StopAfter()] if resumes else [])
+            if resumes:
+                onset.step = run.steps().height
+                if resumes == "lost":
+                    _forget_optimizer(run)
+                run = session.resume(run)
+        return run, onset, str(run.state.get("state"))
+    except TuneUpError as error:
+        return (run if (run.path / "history").is_dir() else None), onset, f"{type(error).__name__}: {error}"
+
+
+def _door(case: Case, onset: Onset) -> contextlib.AbstractContextManager[None]:
+    return case.variant.patch(onset) if case.variant.patch else contextlib.nullcontext()
+
+
+def _forget_optimizer(run: Run) -> None:
+    path = run.weights("resume")
+    state = torch.load(path, weights_only=True)
+    state["optimizer"]["state"] = {}
+    torch.save(state, path)
+
+
+def _weights_are_finite(run: Run) -> bool:
+    path = run.weights("last")
+    if not path.is_file():
+        return True  # stopped before an epoch was complete: nothing that is not finite was written
+    model = torch.load(path, map_location="cpu", weights_only=False)["model"]
+    return all(bool(value.isfinite().all()) for value in model.state_dict().values())
+
+
+def _prepare(found: list[Case], material: Material) -> None:
+    """Make data and weights before several processes ask for them."""
+    for case in found:
+        _start_and_data(case, material)
+
+
+def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> int:
+    failures = 0
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=RUNS_PER_PROCESS)
+    with pool:
+        waiting = {pool.submit(perform, case, folder, pcb): case for case in found}
+        for done, future in enumerate(as_completed(waiting), 1):
+            case = waiting[future]
+            try:
+                word = future.result().splitlines()[0][:150]
+            except Exception:
+                failures += 1
+                word = f"THE BENCHMARK FAILED\n{traceback.format_exc()}"
+            print(f"{done}/{len(found)} {case.name}: {word}", file=sys.stderr, flush=True)
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["calibration", "heldout", "small"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pcb", type=Path, help="folder of DeepPCB: train.json and images/")
+    parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    folder = (options.out / options.part).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    pcb = options.pcb.absolute() if options.pcb else None
+    wanted = [case for case in cases(options.part) if options.only in case.name]
+    gpu = [case.name for case in wanted if case.fault and case.fault.needs_gpu and not torch.cuda.is_available()]
+    for name in gpu:
+        print(f"{name}: left out, it needs a GPU", file=sys.stderr)
+    found = [case for case in wanted if case.name not in gpu and not (folder / case.name).is_dir()]
+    for leftover in folder.glob("*.part"):
+        shutil.rmtree(leftover)
+    started = time.perf_counter()
+    _prepare(found, Material(folder, pcb))
+    failures = _run_all(found, folder, pcb, options.jobs)
+    print(
+        f"{len(found)} trainings in {(time.perf_counter() - started) / 60:.1f} min, {failures} failed", file=sys.stderr
+    )
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
