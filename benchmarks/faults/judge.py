@@ -1,0 +1,136 @@
+"""One kept training judged: what was found before it, while it ran and at its end, and whether that was right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalogue import Case, Fault
+from rivals import RIVALS, Alarm
+from stored import Stored, load
+
+from pipeline.findings import Finding, worst_first
+from pipeline.training.diagnosis import diagnose
+from pipeline.training.history import History
+from pipeline.training.history_prefix import history_until
+from pipeline.training.trainer import JUDGED_EVERY
+
+AUDIT = ("audit.", "boxes.", "classes.", "images.", "labels.", "split.")  # ids of what the data set itself is told
+LIVE_LABELS = ("labels.not_learnable", "labels.classes_not_learnable", "labels.classes_differ")  # not of the audit
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was said about a training.
+
+    Args:
+        case: which one.
+        before: warnings and errors before the first step, the worst first.
+        refused: whether the product would not begin (an error before the first step, or an exception).
+        live: (step, finding) when each warning or error was first told while the training ran.
+        final: warnings and errors at the end, those of the preflight included, as the report orders them.
+        alarms: of other tools, by tool.
+        onset: optimiser step at which the fault first acted; None for healthy runs and faults that never did.
+        finite: whether the weights at the end are.
+        stopped_in_step: for what is not finite: whether the very step of the onset was not taken.
+    """
+
+    case: Case
+    before: tuple[Finding, ...]
+    refused: bool
+    live: tuple[tuple[int, Finding], ...]
+    final: tuple[Finding, ...]
+    alarms: dict[str, list[Alarm]]
+    onset: int | None
+    finite: bool
+    stopped_in_step: bool
+    seconds: float
+
+    def first_right(self, right: Iterable[str]) -> int | None:
+        """Return the step at which a right finding was first told, -1 for before the first; None if never."""
+        wanted = set(right)
+        if any(finding.id in wanted for finding in self.before):
+            return -1
+        return next((step for step, finding in self.live if finding.id in wanted), None)
+
+
+def judge(case: Case, folder: Path, told_of_data: frozenset[str]) -> Judged:
+    """Judge a kept training by the rules of this version.
+
+    Args:
+        case: that was trained.
+        folder: in which it is kept.
+        told_of_data: ids that the audit finds in the unspoilt data set: true, and about no fault of the training.
+    """
+    stored = load(folder)
+    before = [finding for finding in _alarms(stored.preflight) if finding.id not in told_of_data]
+    before += _refusal(stored)
+    live = _told_live(stored.history)
+    final = _unique([*before, *diagnose(stored.history)])
+    skipped = stored.history.step_values("skipped")
+    onset = _onset(case, stored)
+    return Judged(
+        case,
+        tuple(worst_first(before)),
+        bool(stored.outcome["refused"]) or any(finding.severity == "error" for finding in before),
+        tuple(live),
+        tuple(worst_first(_alarms(final))),
+        {tool: find(stored.history) for tool, find in RIVALS.items()} if stored.history.steps.height else {},
+        onset,
+        bool(stored.outcome["finite"]),
+        onset is not None and onset < len(skipped) and skipped[onset] == 1,
+        float(stored.outcome["seconds"]),
+    )
+
+
+def audit_ids(folder: Path) -> set[str]:
+    """Return the ids of warnings and errors of the audit in a kept training."""
+    found = _alarms(load(folder).preflight)
+    return {f.id for f in found if f.id.startswith(AUDIT) and f.id not in LIVE_LABELS}
+
+
+def _alarms(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity != "info"]
+
+
+def _unique(findings: Iterable[Finding]) -> list[Finding]:
+    return list({finding.id: finding for finding in findings}.values())
+
+
+def _refusal(stored: Stored) -> list[Finding]:
+    """A configuration or data that is refused with a message counts as an error of the id `refused`."""
+    text = str(stored.outcome["refused"])
+    return [Finding("product.refused", "error", text)] if text else []
+
+
+def _told_live(history: History) -> list[tuple[int, Finding]]:
+    """Return warnings and errors with the step at which a live training first tells them."""
+    steps = history.steps.height
+    ends = {int(step) for step in history.epoch_values("steps") if step == step}
+    told: dict[str, tuple[int, Finding]] = {}
+    for step in sorted({*range(0, steps, JUDGED_EVERY), *ends, steps}):
+        for finding in _alarms(diagnose(history_until(history, step))):
+            told.setdefault(finding.id, (step, finding))
+    return sorted(told.values(), key=lambda pair: pair[0])
+
+
+def _onset(case: Case, stored: Stored) -> int | None:
+    if case.fault is None:
+        return None
+    if case.fault.onset == "start":
+        return 0
+    if case.fault.onset == "val":
+        return _best_on_val(stored.history)
+    return stored.outcome["onset"]
+
+
+def _best_on_val(history: History) -> int | None:
+    """Return the step after which val's loss was never again as low: learning by heart begins there."""
+    losses, steps = history.epoch_values("val_loss"), history.epoch_values("steps")
+    return int(steps[losses.argmin()]) if len(losses) else None
+
+
+def right_ids(fault: Fault) -> tuple[str, ...]:
+    """Return the ids that count as having seen a fault."""
+    return (*fault.names, *fault.sees)
