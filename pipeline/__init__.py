@@ -17,6 +17,7 @@ from .leash import set_switches
 
 if TYPE_CHECKING:
     from .ablation import ablate
+    from .advice_verb import advise
     from .augment_verbs import contract, preview
     from .config import Config, load_config
     from .data.dataset import Dataset
@@ -47,6 +48,7 @@ _HOMES = {
     "TuneUpError": "errors",
     "UsageError": "errors",
     "ablate": "ablation",
+    "advise": "advice_verb",
     "audit": "data_verbs",
     "compare": "evaluation_verbs",
     "contract": "augment_verbs",
@@ -83,6 +85,7 @@ __all__ = [
     "TuneUpError",
     "UsageError",
     "ablate",
+    "advise",
     "audit",
     "compare",
     "contract",

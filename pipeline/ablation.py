@@ -54,7 +54,7 @@ def ablate(
     """Train with and without each entry of the policy `config.augment`, and say whether each one helps.
 
     All trainings have the same data, the same number of epochs (without early stopping) and, seed by seed, the same
-    `train.seed`. Checks before the training run for the first seed of each arm. `ablation.json` and `ablation.html` are
+    `train.seed`. Checks before the training run for the first one. `ablation.json` and `ablation.html` are
     written anew after each training, so that they can be read at any time.
 
     Args:
@@ -158,7 +158,9 @@ class _Session:
             "train": config.train.model_copy(update={"seed": seed}),
             "augment": arm_policy(config.augment, plan, arm),
         }
-        if seed != plan.seeds[0]:  # the same data, network and policy were checked with the first seed
+        # Data and network are checked once, with the first policy. The others are parts of it: one that does nothing on
+        # these pictures is a result, and no reason to stop.
+        if (arm, seed) != plan.trainings[0]:
             changes["monitor"] = config.monitor.model_copy(update={"preflight": 0.0})
         return config.model_copy(update=changes)
 
@@ -180,11 +182,14 @@ class _Session:
                 raise RunError(f"{path}: no run, though it has the name of one; move it elsewhere")
             shutil.rmtree(path)
             return None
+        from .training.environment import deciding, environment_record
+
         changed = differences(load_config(path / "config.yaml").to_dict(), wanted.to_dict())
+        changed += differences(deciding(read_json(path / "environment.json", {})), deciding(environment_record()))
         if changed:
             raise RunError(
-                f"{path}: was trained with another configuration ({'; '.join(changed)}). Choose another name for this "
-                f"ablation with name=NAME, or delete that folder"
+                f"{path}: was trained with another configuration or version ({'; '.join(changed)}). Choose another "
+                f"name for this ablation with name=NAME, or delete that folder"
             )
         if _is_mere_start(run):
             shutil.rmtree(path)  # begun anew, with its checks
@@ -196,7 +201,11 @@ class _Session:
         return wanted if wanted != "auto" else ("test" if "test" in run.data_record["counts"] else "val")
 
     def _is_measured(self, run: Run) -> bool:
-        return run.state.get("state") == "complete" and self._split(run) in run.evaluations()
+        from .evaluation.evaluate import is_evaluated
+
+        if run.state.get("state") != "complete" or self._split(run) not in run.evaluations():
+            return False
+        return is_evaluated(run, self._split(run), self.config)  # not one made by hand, with other settings
 
     def _add(self, arm: str, seed: int, run: Run) -> None:
         """Take in the record of a complete run.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .config import Config, Configurable
 from .data.dataset import Dataset
 from .data_verbs import data_config
-from .errors import ModelError, UsageError
+from .errors import ModelError
 from .findings import Finding
 from .leash import tighten
 
@@ -80,15 +80,14 @@ def preview(
         ConfigError, DataError: as `contract`.
         UsageError: the path is no picture that can be written.
     """
-    from .augment.contract import check_contract
-    from .augment.preview import draw_preview
+    from .augment.contract import check_contract, trained_pictures
+    from .augment.preview import draw_preview, kind_of
 
     target = Path(path)
-    if target.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
-        raise UsageError(f"{target}: a preview is a picture; call it {target.with_suffix('.jpg').name}")
+    kind_of(target)  # a wrong name is told before the minutes of work
     config, train = _train_split(subject, overrides)
     found = check_contract(train, config)
-    return draw_preview(train, found, target, rect=bool(config.train.rect)), found
+    return draw_preview(trained_pictures(train, config), found, target, rect=bool(config.train.rect)), found
 
 
 def _train_split(subject: Configurable, overrides: Sequence[str]) -> tuple[Config, Dataset]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import __version__, ablation_command, augment_commands, data_commands, evaluation_commands
+from . import __version__, ablation_command, advice_command, augment_commands, data_commands, evaluation_commands
 from .command_line import AsJson, Words, answer, console_for, subject_of
 from .errors import TuneUpError, UsageError
 from .runs import Run, list_runs
@@ -69,6 +69,7 @@ app.command()(data_commands.split)
 app.command()(data_commands.tile)
 app.command("eval")(evaluation_commands.evaluate)
 app.command("ablate")(ablation_command.ablation)
+app.command("advise")(advice_command.advice)
 app.command()(augment_commands.contract)
 app.command()(augment_commands.preview)
 app.command()(evaluation_commands.compare)

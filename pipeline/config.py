@@ -199,7 +199,8 @@ class _Draft:
             self.problems.extend((asked, f"augment: {text}") for text in error.problems)
             return
         origin = _places(document)
-        values = {"name": path.stem, **document.value}
+        # A policy's file holds the whole stage: what it does not name does not act.
+        values = {**Policy.off().model_dump(mode="json"), "name": path.stem, **document.value}
         self.values["augment"] = values
         self.origins.update({dotted: origin(dotted.removeprefix("augment.")) for dotted in _paths("augment", values)})
 

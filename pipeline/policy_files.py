@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def find_policy(name: Any, beside: Path | None = None) -> Path:
         return path
     folders = policy_folders(beside)
     for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
+        if os.path.isfile(folder / f"{name}.yaml"):  # unlike Path.is_file it never raises, whatever the name
             return folder / f"{name}.yaml"
     known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
     there = f"there are {', '.join(known)}" if known else "there is none"

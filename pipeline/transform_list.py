@@ -59,6 +59,17 @@ class Magnitude:
         return min(max(result, self.lowest), self.highest)
 
 
+# Entries of a policy that turn, shift or bend pictures, or mix them: padding and other pictures come into view, so that
+# mean and deviation of a picture change by what it is laid on.
+MOVES = frozenset(
+    {
+        *("degrees", "translate", "scale", "shear", "perspective", "mosaic", "mixup", "cutmix"),
+        *("Affine", "CropAndPad", "ElasticTransform", "GridDistortion", "GridElasticDeform", "OpticalDistortion"),
+        *("Perspective", "Rotate", "SafeRotate"),
+    }
+)
+
+
 def _smaller_side(side: int, share: float) -> int:
     if side == 0:
         return 0

@@ -57,8 +57,12 @@ class StopAfter(Watcher):
             raise StopRequested
 
 
-def perform(case: Case, folder: Path, pcb: Path | None) -> str:
-    """Check and train one case and keep what it left; returns how it ended in a word."""
+def perform(name: str, folder: Path, pcb: Path | None) -> str:
+    """Check and train the case of a name and keep what it left; returns how it ended in a word.
+
+    By name, because the code that a fault brings in cannot be sent to another process.
+    """
+    case = next(case for case in cases(folder.name) if case.name == name)
     material = Material(folder, pcb)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
@@ -140,7 +144,7 @@ def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> in
     failures = 0
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=RUNS_PER_PROCESS)
     with pool:
-        waiting = {pool.submit(perform, case, folder, pcb): case for case in found}
+        waiting = {pool.submit(perform, case.name, folder, pcb): case for case in found}
         for done, future in enumerate(as_completed(waiting), 1):
             case = waiting[future]
             try:

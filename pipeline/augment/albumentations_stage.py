@@ -12,6 +12,7 @@ What differs from `ultralytics.data.augment.Albumentations`:
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ class AlbumentationsStage:
         try:
             result = self.compose(image=picture, **given)
         except Exception as error:  # a library of 100 transforms raises whatever it likes
-            raise TrainingError(f"augmentation {self._names()}: {type(error).__name__}: {error}") from error
+            raise TrainingError(f"augmentation {self._culprit(error)}: {type(error).__name__}: {error}") from error
         self._check(result["image"], picture)
         labels["img"] = cv2.cvtColor(result["image"], cv2.COLOR_RGB2BGR)
         if self.moves:
@@ -113,6 +114,12 @@ class AlbumentationsStage:
             boxes, np.zeros((0, 1000, 2), np.float32), keypoints, bbox_format="xyxy", normalized=False
         )
         labels["cls"] = labels["cls"][rows]
+
+    def _culprit(self, error: Exception) -> str:
+        """Return the name of the transform that was at work when an error was raised; of all if none was."""
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        at_work = [t for frame in frames for t in self.transforms if frame.f_locals.get("self") is t]
+        return type(at_work[-1]).__name__ if at_work else self._names()
 
     def _names(self) -> str:
         return ", ".join(type(transform).__name__ for transform in self.transforms)

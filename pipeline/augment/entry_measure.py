@@ -18,7 +18,8 @@ class EntryMeasure:
     Args:
         entry: its name, or `the whole stage`.
         probability: with which it acts in training; of the whole stage: that anything acts.
-        pictures: that were drawn.
+        pictures: how many were drawn; of the whole stage some twice.
+        drawn_pictures: different ones among them.
         failure: what broke, in words; the rest is then empty.
         changed: share of pictures in which any pixel changed.
         yielded: class name -> boxes in the pictures that came out.
@@ -30,7 +31,8 @@ class EntryMeasure:
         contrast: class name -> (median contrast after / before, boxes).
         detail: class name -> (median detail after / before, boxes that have any).
         noise: class name -> (median noise / contrast after, median before).
-        short_sides: px, of the boxes that came out, sorted: before and after.
+        short_before: px, short sides of the boxes of the pictures that were asked for, sorted.
+        short_after: px, of the boxes that came out.
         mean_shift: grey levels, mean over pictures of the change of their mean.
         mean_change: the same without its sign: darker and brighter pictures do not cancel.
         deviation_ratio: median over pictures of the deviation after / before.
@@ -38,6 +40,7 @@ class EntryMeasure:
         clipped: share of pixels at the ends of the range, after minus before.
         milliseconds: per picture, reading not included; for an entry, what it adds to a stage that does nothing.
         grey: whether all pictures were grey before.
+        moves: whether it changes places or mixes pictures, so that padding and other pictures come into view.
         repeatable: whether one seed gives one picture.
         restored: what a stage restored from its record did otherwise, in words; empty if nothing.
     """
@@ -45,6 +48,7 @@ class EntryMeasure:
     entry: str
     probability: float
     pictures: int = 0
+    drawn_pictures: int = 0
     failure: str = ""
     changed: float = 0.0
     yielded: dict[str, int] = field(default_factory=dict)
@@ -64,6 +68,7 @@ class EntryMeasure:
     clipped: float = 0.0
     milliseconds: float = 0.0
     grey: bool = False
+    moves: bool = False
     repeatable: bool = True
     restored: str = ""
 

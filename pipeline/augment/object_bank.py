@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ..data.dataset import Dataset
 from ..data.images import read_picture
+from .used_pictures import at_training_size, evenly, training_size
 
 if TYPE_CHECKING:
     from ..policy import CopyPaste
@@ -54,12 +54,6 @@ class Cut:
     box: Floats
     class_id: int
     scale: tuple[float, float]
-
-
-def training_size(width: int, height: int, imgsz: int) -> tuple[int, int]:
-    """Return (width, height) of a picture whose long side is brought to `imgsz`, rounded up as Ultralytics does it."""
-    ratio = imgsz / max(width, height)
-    return min(math.ceil(width * ratio), imgsz), min(math.ceil(height * ratio), imgsz)
 
 
 def survey(dataset: Dataset, settings: CopyPaste, imgsz: int) -> pl.DataFrame:
@@ -127,15 +121,10 @@ def pick(found: pl.DataFrame, settings: CopyPaste) -> pl.DataFrame:
     corners, sizes = found.select("x1", "y1", "x2", "y2").to_numpy(), found.select("width", "height").to_numpy()
     rectangles = cut_rectangles(corners, sizes.astype(float), settings)
     bytes_each = 3 * (rectangles[:, 2:] - rectangles[:, :2]).prod(axis=1)
-    rows = _spread(found.height, MAX_CUTS)
+    rows = evenly(found.height, MAX_CUTS)
     while len(rows) > 1 and bytes_each[rows].sum() > MAX_BYTES:
-        rows = _spread(found.height, min(len(rows) - 1, int(len(rows) * MAX_BYTES / bytes_each[rows].sum())))
+        rows = evenly(found.height, max(1, min(len(rows) - 1, int(len(rows) * MAX_BYTES / bytes_each[rows].sum()))))
     return found.select(pl.all().gather(rows))
-
-
-def _spread(total: int, most: int) -> NDArray[np.int64]:
-    count = max(min(total, most), 1)
-    return np.arange(count, dtype=np.int64) * total // count
 
 
 def training_pictures(dataset: Dataset, image_ids: Sequence[int], imgsz: int) -> Iterator[tuple[int, Pixels]]:
@@ -147,11 +136,7 @@ def training_pictures(dataset: Dataset, image_ids: Sequence[int], imgsz: int) ->
     wanted = dataset.images.filter(pl.col("image_id").is_in(image_ids))
     for image_id, path in wanted.select("image_id", "path").iter_rows():
         picture = read_picture(dataset.picture_path(path), dataset.value_range)
-        height, width = picture.shape[:2]
-        size = training_size(width, height, imgsz)
-        if max(width, height) != imgsz:
-            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        yield image_id, picture
+        yield image_id, at_training_size(picture, imgsz)
 
 
 def cut_out(

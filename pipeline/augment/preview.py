@@ -18,7 +18,8 @@ from ..findings import Finding, Severity, worst_first
 from ..policy import PROBABILITIES, Policy, entries
 from ..records import write_atomic
 from .contract import Contract, setting
-from .measure import WHOLE, EntryMeasure, probability_of, same, seed_of
+from .entry_measure import WHOLE, EntryMeasure
+from .measure import probability_of, same, seed_of
 from .preview_sheet import TILE, Head, Row, Tile, can_be_written, compose
 from .stage import Drawn, Stage
 
@@ -35,7 +36,7 @@ def draw_preview(dataset: Dataset, contract: Contract, path: Path, *, versions: 
     """Write one picture: originals beside augmented versions, marked where the contract is broken.
 
     Args:
-        dataset: the train split that the contract was measured on.
+        dataset: the pictures that the contract was measured on: `trained_pictures` of the train split.
         contract: of the policy.
         path: of the picture, .jpg or .png; its folder is created, nothing else is written.
         versions: augmented ones in a row.
@@ -50,9 +51,7 @@ def draw_preview(dataset: Dataset, contract: Contract, path: Path, *, versions: 
         DataError: a picture cannot be read.
         RunError: the file cannot be written.
     """
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise UsageError(f"{path}: a preview is a picture; call it {path.with_suffix('.jpg').name}")
+    kind = kind_of(path)
     rows = preview_rows(dataset, contract, versions=versions, rect=rect)
     sheet, _ = compose(_head(dataset, contract, rows), rows, versions + 1)
     content = io.BytesIO()
@@ -60,6 +59,14 @@ def draw_preview(dataset: Dataset, contract: Contract, path: Path, *, versions: 
     sheet.save(content, kind, **options)
     write_atomic(path, content.getvalue())
     return path
+
+
+def kind_of(path: Path) -> str:
+    """Return the format of a picture to write; raises UsageError for a suffix that is none."""
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(f"{path}: a preview is a picture; call it {path.with_suffix('.jpg').name}")
+    return kind
 
 
 def preview_rows(dataset: Dataset, contract: Contract, *, versions: int = 5, rect: bool = False) -> list[Row]:

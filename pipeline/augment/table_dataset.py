@@ -9,12 +9,9 @@ Ultralytics puts its Albumentations wrapper, the policy's transforms in a wrappe
 
 from __future__ import annotations
 
-import math
 import random
-from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import polars as pl
 import psutil
@@ -27,19 +24,11 @@ from ..data.images import read_picture
 from ..policy import Policy
 from ..transform_specs import build_transforms, require_albumentations
 from .copy_paste import Paster, Plan
+from .used_pictures import at_training_size, thinned
 
 # Share of the free memory that decoded pictures may take, all loader processes together; beyond it they are read anew
 # for every epoch. A quarter leaves room for the loader's copies, the model and the person's other programs.
 CACHE_SHARE = 0.25
-
-
-def _thinned(dataset: Dataset, fraction: float) -> Dataset:
-    total = dataset.images.height
-    count = fraction if isinstance(fraction, int) and fraction > 1 else max(1, round(total * fraction))
-    if count >= total:
-        return dataset
-    images = dataset.images[[index * total // int(count) for index in range(int(count))]]
-    return replace(dataset, images=images)
 
 
 def fits_in_memory(pictures: int, imgsz: int, processes: int) -> bool:
@@ -81,7 +70,7 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
         fraction: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        dataset = self._dataset = _thinned(dataset, fraction)
+        dataset = self._dataset = thinned(dataset, fraction)
         self.policy = policy or Policy.off()
         imgsz = kwargs["imgsz"]
         self.keeps_pictures = fits_in_memory(dataset.images.height, imgsz, processes)
@@ -221,11 +210,7 @@ class TableDataset(YOLODataset):  # type: ignore[misc]
             path = self._dataset.picture_path(self._dataset.images["path"][i])
             picture = read_picture(path, self._dataset.value_range)
             height, width = picture.shape[:2]
-            ratio = self.imgsz / max(height, width)
-            resized: np.ndarray[Any, Any] = picture
-            if ratio != 1:
-                size = (min(math.ceil(width * ratio), self.imgsz), min(math.ceil(height * ratio), self.imgsz))
-                resized = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+            resized = at_training_size(picture, self.imgsz)
             if not (self.keeps_pictures or self.augment):
                 return resized, (height, width), resized.shape[:2]
             self.ims[i], self.im_hw0[i], self.im_hw[i] = resized, (height, width), resized.shape[:2]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..augment.entry_measure import WHOLE
 from ..data.picture_headers import picture_headers
 from ..findings import Finding
 from ..policy import PROBABILITIES
@@ -15,7 +16,6 @@ from ..transform_words import spell
 from .data_page import finding_record
 
 HEADINGS = ("entry", "setting", "acts on", "boxes", "size", "contrast", "noise", "mean", "ms")
-WHOLE = "the whole stage"
 CAPTION = (
     "Acts on: share of the pictures in training. Boxes: how many come out for those that go in (mosaic, mixup and "
     "cutmix bring in those of other pictures), and with a + how many objects were pasted. Size: a box against the "

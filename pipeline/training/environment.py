@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,6 +14,11 @@ from ..leash import cpu_count
 
 # Packages whose versions decide what a run gives.
 _RECORDED = ("yolo-tuneup", "ultralytics", "torch", "torchvision", "albumentations", "opencv-python-headless", "numpy")
+
+
+def deciding(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an environment's record decides what a training gives: versions and devices."""
+    return {key: record[key] for key in (*_RECORDED, "gpu") if key in record}
 
 
 def environment_record() -> dict[str, Any]:

@@ -37,6 +37,15 @@ def rate_in_use(history: History) -> float:
     return number(used if auto or asked is None else asked)  # MuSGD multiplies the rate of some groups
 
 
+def rate_knob(history: History, rate: float) -> str:
+    """Return the setting that gives this initial learning rate; `optimizer=auto` would ignore a rate alone."""
+    if not math.isfinite(rate):
+        return "train.lr0"
+    chosen = history.context.get("optimizer")
+    auto = history.context.get("optimizer_requested") == "auto" and chosen
+    return f"train.lr0={one_digit(rate)}{f' with train.optimizer={chosen}' if auto else ''}"
+
+
 def number(value: Any) -> float:
     """Return a recorded number; nan for what is none."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -187,9 +187,9 @@ def _one_step(bench: Trial) -> Outcome:
     if step.is_finite:
         return words, figures, []
     message = f"The first step is not finite in {step.precision}: loss {step.loss}, gradient norm {step.gradient_norm}."
-    advice = (
-        "train.amp=bf16 if this was fp16, else train.amp=false; if it stays so, the weights are at fault: model=FILE"
-    )
+    weights = "the weights are at fault: model=FILE"
+    other = {"fp16": "bf16", "bf16": "false"}.get(step.precision)
+    advice = f"train.amp={other}: another number format; if it stays so, {weights}" if other else weights
     return words, figures, [Finding("preflight.not_finite", "error", message, figures, advice)]
 
 
@@ -226,7 +226,7 @@ def _learning_rate(bench: Trial) -> Outcome:
     upper = "never blew up" if result.highest is None else f"blows up at {result.highest:.1e}"
     words = f"{result.optimizer}: lr0 about {result.proposal:g} proposed, yours is {own:g}; the loss {upper}"
     figures = {**result.to_dict(), "lr0": own}
-    advice = f"train.lr0={result.proposal:g} with train.optimizer={result.optimizer}"
+    advice = f"train.lr0={result.proposal:g} with train.optimizer={result.optimizer}: what the range test proposes"
     if result.highest is not None and own >= result.highest:
         message = (
             f"lr0 {own:g} is too high for {result.optimizer}: in a range test the loss blew up at {result.highest:.1e}."

@@ -10,7 +10,7 @@ import polars as pl
 from ..findings import Finding
 from .history import History
 from .incidents import describe_incident, distinct, some_of
-from .judging import Rule, one_digit, percent, rate_in_use
+from .judging import Rule, percent, rate_in_use, rate_knob
 
 REPEATS = 3  # steps not finite until it is no accident: after the third the guard keeps no more of them either
 REPEAT_SHARE = 0.02  # or so large a share of the steps; one bad picture in a set of 100 spoils 8 % of batches of 8
@@ -64,7 +64,7 @@ def _mend(history: History, files: Sequence[str], replays: Sequence[str]) -> str
         return f"data: look at {some_of(files)}, which bring it about on their own{again}"
     rate = rate_in_use(history) / 3
     if np.isfinite(rate):
-        return f"train.lr0={one_digit(rate)}: a third; weights that grow too fast overflow first{again}"
+        return f"{rate_knob(history, rate)}: a third; weights that grow too fast overflow first{again}"
     return f"train.amp=false: rules out the number format{again}"
 
 

@@ -27,6 +27,7 @@ from .judging import (
     places,
     plain_loss,
     rate_in_use,
+    rate_knob,
     restart,
     starts_random,
 )
@@ -106,7 +107,7 @@ def _cliff(history: History, norms: Values) -> Finding | None:
 
 def _vanished(history: History, layers: list[str], message: str, evidence: dict[str, object]) -> Finding:
     advice = (
-        f"train.lr0={one_digit(rate_in_use(history) * 3)}: three times the rate, while the layer still moves"
+        f"{rate_knob(history, rate_in_use(history) * 3)}: three times the rate, while the layer still moves"
         if not starts_random(history)
         else "model=yolo26n.pt: pretrained weights, because a layer whose gradient is gone does not come back by itself"
     )
@@ -173,7 +174,7 @@ def judge_exploding(history: History) -> Finding | None:
             "norm": float(norm[HISTORY_OF_Z + first]),
             "files": files_of_steps(history, steps)[:20],
         },
-        f"train.lr0={one_digit(rate / 3)}: a third; the weights have come to where the loss is steep",
+        f"{rate_knob(history, rate / 3)}: a third; the weights have come to where the loss is steep",
     )
 
 

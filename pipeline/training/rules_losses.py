@@ -16,10 +16,10 @@ from .judging import (
     latest,
     median,
     number,
-    one_digit,
     percent,
     plain_loss,
     rate_in_use,
+    rate_knob,
     restart,
     starts_random,
     total_steps,
@@ -103,7 +103,7 @@ def judge_divergence(history: History) -> Finding | None:
     begin = restart(history)
     loss = _smooth(plain_loss(history)[begin:])
     rate = rate_in_use(history)
-    advice = f"train.lr0={one_digit(rate / 3)}: a third; lower it again if the loss still leaves its best behind"
+    advice = f"{rate_knob(history, rate / 3)}: a third; lower it again if the loss still leaves its best behind"
     if len(loss) > WINDOW:
         best = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
         if loss[-1] > ROSE * loss[best] > 0:
@@ -271,7 +271,7 @@ def judge_plateau(history: History) -> Finding | None:
         "warning",
         f"the loss has stood at {end:.3g} for {length} steps, since step {steps - length}, and val finds nothing yet",
         {"step": steps - length, "loss": end, "fall": 1 - end / start},
-        f"train.lr0={one_digit(rate_in_use(history) * 3)}: three times the rate may lead off the plateau; if not, look "
+        f"{rate_knob(history, rate_in_use(history) * 3)}: three times the rate may lead off the plateau; if not, look "
         "at the labels",
     )
 

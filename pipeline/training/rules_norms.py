@@ -10,7 +10,7 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import Rule, latest, number, plain_loss, starts_random
+from .judging import Rule, latest, number, plain_loss, rate_in_use, rate_knob, starts_random
 
 Row = Mapping[str, Any]
 
@@ -110,7 +110,7 @@ def judge_drift(history: History) -> Finding | None:
         earlier: Mapping[str, Row] = before.get("norms") or {}
         off = [layer for layer, row in rows.items() if _stays_off(earlier.get(layer), row)]
         if off:
-            return _drifted(off, rows, step)
+            return _drifted(history, off, rows, step)
     return None
 
 
@@ -182,7 +182,7 @@ def _input_scale(layer: str, row: Row, step: int) -> Finding:
     )
 
 
-def _drifted(off: list[str], rows: Mapping[str, Row], step: int) -> Finding:
+def _drifted(history: History, off: list[str], rows: Mapping[str, Row], step: int) -> Finding:
     worst = max(off, key=lambda layer: _distance(rows[layer]))
     row = rows[worst]
     return Finding(
@@ -198,8 +198,8 @@ def _drifted(off: list[str], rows: Mapping[str, Row], step: int) -> Finding:
             "variance_ratio": row.get("variance_ratio"),
             "mean_shift": row.get("mean_shift"),
         },
-        "train.lr0: a third of it, because weights that move faster than the statistics (3 % a batch) leave validation "
-        "with statistics of older weights",
+        f"{rate_knob(history, rate_in_use(history) / 3)}: a third, because weights that move faster than the "
+        "statistics (3 % a batch) leave validation with statistics of older weights",
     )
 
 

@@ -14,10 +14,10 @@ from .judging import (
     Rule,
     median,
     number,
-    one_digit,
     percent,
     plain_loss,
     rate_in_use,
+    rate_knob,
     restart,
     usual_rate,
 )
@@ -115,7 +115,7 @@ def judge_direction(history: History) -> Finding | None:
         f"successive gradients point against each other: mean cosine {cosine:.2f} over the last {len(recent)} samples, "
         f"since step {recent[0].get('step')}{worst and f', most in {worst}'}",
         {"step": int(recent[0].get("step") or 0), "cosine": cosine, "layer": worst, "limit": OPPOSED},
-        f"train.lr0={one_digit(rate / 3)}: a third, so that a step ends before the slope turns round",
+        f"{rate_knob(history, rate / 3)}: a third, so that a step ends before the slope turns round",
     )
 
 
@@ -178,9 +178,7 @@ def _advise_rate(history: History, ratio: float, why: str) -> str:
     rate, usual = rate_in_use(history), usual_rate(history)
     scaled = rate * _AIMS.get(optimizer, 5e-3) / ratio if ratio > 0 and np.isfinite(rate) else usual
     wanted = usual if ratio < TOO_LOW and optimizer in USUAL_RATES else min(scaled, usual)
-    auto = history.context.get("optimizer_requested") == "auto"
-    named = f" (with train.optimizer={optimizer}; auto ignores it)" if auto else ""
-    return f"train.lr0={one_digit(wanted)}{named}: {why}"
+    return f"{rate_knob(history, wanted)}: {why}"
 
 
 RULES: tuple[Rule, ...] = (judge_rate_high, judge_rate_low, judge_direction)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..augment.contract import trained_pictures
 from ..augment.preview import draw_preview
 from ..config import Config, load_config, require_data
 from ..data.audit import Audit
@@ -23,7 +24,7 @@ from ..known_keys import AUGMENT_KEYS
 from ..leash import chatter_to, tighten
 from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
-from .contract_check import SHARE, ContractCheck, LoadingCost, check_augmentation, with_loading
+from .contract_check import SHARE, ContractCheck, check_augmentation, with_loading
 from .data_check import Prepared, check_data, check_labels
 from .diagnosis import diagnose
 from .environment import environment_record
@@ -161,13 +162,10 @@ def _keep_audit(run: Run, prepared: Prepared, audit: Audit) -> None:
     run.add_findings(audit.findings)
 
 
-def _keep_contract(run: Run, check: ContractCheck, cost: LoadingCost | None) -> None:
-    if check.contract is None:
-        return
-    write_json(run.path / "contract.json", {**check.contract.to_dict(), "cost": cost.to_dict() if cost else {}})
-    draw_preview(
-        run.dataset().split("train"), check.contract, run.preview, versions=3, rect=bool(run.config["train"]["rect"])
-    )
+def _draw_preview(run: Run, config: Config, check: ContractCheck) -> None:
+    if check.contract is not None:
+        train = trained_pictures(run.dataset().split("train"), config)
+        draw_preview(train, check.contract, run.preview, versions=3, rect=bool(config.train.rect))
 
 
 def _epochs_kept(run: Run) -> int:
@@ -223,18 +221,21 @@ def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watch
     """
     for watcher in watchers:
         watcher.on_preflight(config.monitor.preflight, None)
-    overrides, budget = _overrides(run, config, model), config.monitor.preflight
+    overrides, budget, began = _overrides(run, config, model), config.monitor.preflight, time.monotonic()
     with sigterm_as_interrupt():
         first = check_data(config, prepared, budget=budget)  # its parts that fail are findings of their own
         _keep_audit(run, prepared, first.audit)
         left = max(0.0, budget - first.checked.seconds)
         second = check_augmentation(config, run.dataset(), budget=SHARE * left)
+        _draw_preview(run, config, second)
+        left = budget - (time.monotonic() - began)
         try:
-            rest = run_preflight(config, run.dataset(), overrides, budget=max(0.0, left - second.checked.seconds))
+            rest = run_preflight(config, run.dataset(), overrides, budget=max(0.0, left))
         except Exception as error:
             rest = broken_preflight(error)
     rest, cost = with_loading(rest, second, config)
-    _keep_contract(run, second, cost)
+    if second.contract is not None:
+        write_json(run.path / "contract.json", {**second.contract.to_dict(), "cost": cost.to_dict() if cost else {}})
     preflight = rest.after(first.checked, first.audit.findings)
     write_json(run.path / "preflight.json", preflight.to_dict())
     run.add_findings(preflight.findings)

@@ -92,7 +92,7 @@ def test_a_policy_that_breaks_the_contract_stops_the_training(tiny_overrides: li
         verbs.train(overrides=overrides)
     run = Run.open(tmp_path / "dark")
     assert run.steps().height == 0
-    assert [f.severity for f in run.findings() if f.id == "augment.black"][0] == "error"
+    assert next(f.severity for f in run.findings() if f.id == "augment.black") == "error"
     assert (run.path / "preview.jpg").is_file()
     assert json.loads((run.path / "contract.json").read_text())["entries"]
 

@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError, DataError, RunError, TuneUpError, Usage
 from pipeline.policy import CopyPaste, Policy, entries
 from pipeline.records import write_atomic, write_json
 from pipeline.runs import Run
+from pipeline.training.environment import environment_record
 
 VALUES: dict[str, Any] = {
     "model": "yolo26n.yaml",
@@ -52,6 +53,7 @@ class FakeTrainer:
         self.trained.append(config)
         assert config.name is not None
         run = Run.create(config.runs, config.name)
+        write_json(run.path / "environment.json", environment_record())
         counts = {"train": {}, "val": {}, self.split: {}}
         write_json(run.path / "data.json", {"fingerprint": self.fingerprint, "counts": counts})
         write_atomic(run.path / "config.yaml", config.model_copy(update={"name": run.name}).to_yaml())
@@ -77,7 +79,11 @@ class FakeTrainer:
         seed = int(run.name.rsplit("seed", 1)[1])
         score = 0.4 + 0.01 * seed - (0.05 + 0.001 * seed if "mosaic" in run.name else 0.0)
         metrics = {"map50_95": score, "map50": score + 0.2, "seconds": 2.0, "chose_checkpoint": self.split == "val"}
-        run.save_evaluation(self.split, metrics, {})
+        run.save_evaluation(self.split, {**metrics, "settings": "the configuration's"}, {})
+
+
+def _is_evaluated(run: Run, split: str, config: Config) -> bool:
+    return bool(run.evaluations()[split]["settings"] == "the configuration's")
 
 
 @pytest.fixture
@@ -85,6 +91,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
     fake = FakeTrainer()
     monkeypatch.setattr(module.verbs, "train", fake.train)
     monkeypatch.setattr(module.verbs, "resume", fake.resume)
+    monkeypatch.setattr("pipeline.evaluation.evaluate.is_evaluated", _is_evaluated)
     monkeypatch.setattr(module.evaluation_verbs, "evaluate", fake.evaluate)
     # Drawing takes longer than all the rest here; pages are looked at in `test_ablation_page`.
     monkeypatch.setattr(module, "write_ablation_page", lambda path, found: path.write_text(found.state))
@@ -106,7 +113,7 @@ def test_trainings_go_seed_by_seed_with_equal_budgets(values: dict[str, Any], tr
     assert [c.train.seed for c in trainer.trained] == [3, 3, 3, 4, 4, 4]
     assert [c.augment.mosaic for c in trainer.trained] == [0.5, 0.0, 0.5] * 2
     assert [len(c.augment.transforms) for c in trainer.trained] == [1, 1, 0] * 2
-    assert [c.monitor.preflight > 0 for c in trainer.trained] == [True] * 3 + [False] * 3
+    assert [c.monitor.preflight > 0 for c in trainer.trained] == [True] + [False] * 5
     assert found.state == "complete"
     mosaic, noise = found.rows
     assert mosaic.contribution is not None
@@ -179,6 +186,23 @@ def test_a_folder_of_something_else_is_left_alone(values: dict[str, Any], traine
     assert (own / "thesis.txt").is_file()
     with pytest.raises(RunError, match="holds something else than an ablation"):
         ablate(values, seeds=2, folder=own)
+
+
+def test_a_score_of_other_settings_is_not_taken(values: dict[str, Any], trainer: FakeTrainer) -> None:
+    before = ablate(values, seeds=2).rows
+    run = Run(folder_of(values) / "full-seed3")
+    run.save_evaluation("test", {**run.evaluations()["test"], "map50_95": 0.9, "settings": "by hand"}, {})
+    after = ablate(values, seeds=2)
+    assert len(trainer.trained) == 6
+    assert after.rows == before
+
+
+def test_trainings_of_another_version_are_not_mixed(values: dict[str, Any], trainer: FakeTrainer) -> None:
+    ablate(values, seeds=2)
+    path = folder_of(values) / "full-seed4" / "environment.json"
+    write_json(path, {**json.loads(path.read_text()), "torch": "1.0"})
+    with pytest.raises(RunError, match=r"full-seed4: was trained with another .*version \(torch 1.0 there"):
+        ablate(values, seeds=2)
 
 
 def test_a_run_that_was_not_evaluated_is_evaluated(values: dict[str, Any], trainer: FakeTrainer) -> None:

@@ -18,8 +18,9 @@ import pipeline
 import pipeline.augment.contract
 from pipeline.augment.contract import weakened
 from pipeline.augment.contrast import contrast_of
+from pipeline.augment.entry_measure import WHOLE, EntryMeasure
 from pipeline.augment.judge import upper_bound, violations
-from pipeline.augment.measure import WHOLE, EntryMeasure, choose_pictures
+from pipeline.augment.used_pictures import choose_pictures
 from pipeline.config import ContractConfig, load_config
 from pipeline.data.dataset import Dataset
 from pipeline.data.intake import read_dataset
@@ -170,11 +171,13 @@ def test_wilsons_upper_bound() -> None:
     assert upper_bound(81, 263) == pytest.approx(0.3662, abs=1e-4)
     assert upper_bound(0, 0) == 1.0
     assert upper_bound(30, 20) == 1.5  # a mosaic yields more boxes than went in
-    assert upper_bound(15, 20, error=0.2) == pytest.approx(0.75 + 2.07 * 0.2)
+    # Student's two-sided 95 % points, from any table: 23 and 3 degrees of freedom.
+    assert upper_bound(15, 20, error=0.2) == pytest.approx(0.75 + 2.069 * 0.2, abs=1e-3)
+    assert upper_bound(15, 20, error=0.2, pictures=4) == pytest.approx(0.75 + 3.182 * 0.2, rel=0.01)
 
 
 SOUND = EntryMeasure(
-    "x", 0.5, pictures=24, changed=1.0, yielded={"pit": 50}, own={"pit": 50}, inflation=1.0,
+    "x", 0.5, pictures=24, drawn_pictures=24, changed=1.0, yielded={"pit": 50}, own={"pit": 50}, inflation=1.0,
     contrast={"pit": (1.0, 50)}, noise={"pit": (0.3, 0.3)}, short_before=(9.0,) * 50, short_after=(9.0,) * 50,
 )  # fmt: skip
 
@@ -196,8 +199,7 @@ SOUND = EntryMeasure(
         ({"short_after": (3.0,) * 5 + (9.0,) * 45}, []),
         ({"short_after": (3.0,) * 6 + (9.0,) * 44}, ["augment.boxes_small"]),
         ({"mean_change": 41.0}, ["augment.shift"]),
-        ({"entry": "mosaic", "mean_change": 41.0, "mean_shift": 5.0}, []),
-        ({"entry": "mosaic", "mean_change": 41.0, "mean_shift": 41.0}, ["augment.shift"]),
+        ({"entry": "mosaic", "mean_change": 41.0, "moves": True}, []),
         ({"yielded": {"pit": 31}, "survival_error": {"pit": 0.2}}, []),
         ({"detail": {"pit": (0.49, 50)}}, ["augment.contrast_lost"]),
         ({"failure": "Albumentations is not there"}, ["augment.library"]),

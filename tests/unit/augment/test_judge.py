@@ -15,8 +15,8 @@ from pipeline.config import ContractConfig
 
 LIMITS = ContractConfig()
 NEUTRAL = EntryMeasure(
-    "x", 0.5, pictures=24, changed=1.0, yielded={"pit": 100}, own={"pit": 100}, survival_error={"pit": 0.0},
-    inflation=1.0, contrast={"pit": (1.0, 50)}, detail={"pit": (1.0, 50)}, noise={"pit": (0.3, 0.3)},
+    "x", 0.5, pictures=24, drawn_pictures=24, changed=1.0,
+    yielded={"pit": 100}, own={"pit": 100}, survival_error={"pit": 0.0}, inflation=1.0, contrast={"pit": (1.0, 50)}, detail={"pit": (1.0, 50)}, noise={"pit": (0.3, 0.3)},
     short_before=(9.0,) * 50, short_after=(9.0,) * 50,
 )  # fmt: skip
 STAGE = replace(NEUTRAL, entry=WHOLE, probability=1.0)
@@ -39,20 +39,23 @@ def test_what_changes_nothing_measurable_breaks_nothing() -> None:
         (NEUTRAL, {"detail": {"pit": (0.1, 4)}}, {}),
         (NEUTRAL, {"detail": {"pit": (9.0, 50)}}, {}),
         (NEUTRAL, {"mean_change": 41.0, "mean_shift": 0.0}, {"augment.shift": "warning"}),
-        (NEUTRAL, {"entry": "mosaic", "mean_change": 41.0, "mean_shift": 3.0}, {}),
-        (NEUTRAL, {"entry": "mosaic", "mean_change": 41.0, "mean_shift": -41.0}, {"augment.shift": "warning"}),
+        (NEUTRAL, {"entry": "mosaic", "mean_change": 41.0, "deviation_ratio": 3.0, "moves": True}, {}),
         (NEUTRAL, {"deviation_ratio": 0.39}, {"augment.shift": "warning"}),
         (NEUTRAL, {"black": 0.5}, {"augment.black": "warning"}),
         (NEUTRAL, {"black": 0.51}, {"augment.black": "error"}),
         (STAGE, {"black": 0.05}, {"augment.black": "warning"}),
         (STAGE, {"black": 0.06}, {"augment.black": "error"}),
-        (STAGE, {"yielded": {"pit": 60}}, {}),
+        (STAGE, {"yielded": {"pit": 80}}, {}),
+        (STAGE, {"yielded": {"pit": 60}}, {"augment.boxes_lost": "warning"}),
+        (STAGE, {"short_after": (3.0,) * 6 + (9.0,) * 44}, {"augment.boxes_small": "warning"}),
         (STAGE, {"yielded": {"pit": 30}}, {"augment.boxes_lost": "error"}),
         (STAGE, {"yielded": {}}, {"augment.boxes_lost": "error"}),
         (STAGE, {"inflation": 1.26}, {"augment.boxes_grown": "warning"}),
         (STAGE, {"contrast": {"pit": (0.4, 50)}}, {"augment.contrast_lost": "warning"}),
-        (STAGE, {"mean_change": 90.0}, {}),  # what one entry may do now and then, the stage does on average
+        (STAGE, {"mean_change": 90.0}, {"augment.shift": "warning"}),
+        (STAGE, {"mean_change": 90.0, "moves": True}, {}),
         (NEUTRAL, {"changed": 0.0, "pasted": {"pit": 1}}, {}),
+        (NEUTRAL, {"probability": 0.0, "black": 1.0, "inflation": 3.0}, {"augment.never": "warning"}),
     ],
     ids=lambda value: value.entry if isinstance(value, EntryMeasure) else str(value)[:50],
 )

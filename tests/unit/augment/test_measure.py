@@ -19,7 +19,9 @@ from helpers import ROOT, box, dataset_of
 from stages import SIZE, contract_of, found, squares, stage_of
 
 from pipeline.augment.contrast import Contrast, contrast_of, contrast_ratio, detail_ratio, noise_ratio
-from pipeline.augment.measure import WHOLE, Measure, inflations, probability_of, ratio_error
+from pipeline.augment.entry_measure import WHOLE
+from pipeline.augment.measure import Measure, probability_of
+from pipeline.augment.tally import inflations, ratio_error
 from pipeline.data.dataset import Dataset
 from pipeline.policy import Policy
 
@@ -69,7 +71,7 @@ def test_the_error_of_a_share_is_that_of_resampled_pictures() -> None:
 def test_two_draws_of_a_picture_count_as_one_cluster(dataset: Dataset) -> None:
     measure = Measure(stage_of(dataset), dataset.names, range(8))
     away = OFF.replaced(transforms=[{"Affine": {"translate_px": {"x": [40, 80], "y": [0, 0]}, "p": 1.0}}])
-    result = measure.entry("Affine", away, draws=2)
+    result = measure.whole(away, 2)
     tallied = []
     with measure.stage.acting(away):
         for index in range(8):
@@ -79,6 +81,7 @@ def test_two_draws_of_a_picture_count_as_one_cluster(dataset: Dataset) -> None:
             tallied.append((Counter(pit=2 * (1 - index % 2)), Counter(pit=kept)))
     assert 0 < result.yielded["pit"] < result.own["pit"] == 8
     assert result.survival_error["pit"] == pytest.approx(ratio_error(tallied, "pit"))
+    assert (result.pictures, result.drawn_pictures) == (16, 8)
 
 
 def test_a_mosaic_that_is_unlucky_with_its_partners_loses_nothing(dataset: Dataset) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
 from pipeline.augment.contract import Contract
-from pipeline.augment.measure import WHOLE, EntryMeasure, seed_of
+from pipeline.augment.entry_measure import WHOLE, EntryMeasure
+from pipeline.augment.measure import seed_of
 from pipeline.augment.preview import draw_preview, facts_words, preview_rows, spoken_names
 from pipeline.augment.preview_sheet import FRAMES, TILE, Head, Place, Row, Tile, compose, font, tile_image, wrap
 from pipeline.augment.stage import Stage

@@ -18,8 +18,9 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data.augment import Format, v8_transforms
 
 from pipeline.augment.albumentations_stage import AlbumentationsStage
-from pipeline.augment.measure import inflations, same
+from pipeline.augment.measure import same
 from pipeline.augment.stage import Stage, seeded
+from pipeline.augment.tally import inflations
 from pipeline.data.dataset import Dataset
 from pipeline.errors import TrainingError
 from pipeline.policy import Policy

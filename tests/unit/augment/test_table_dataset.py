@@ -157,7 +157,13 @@ def test_training_and_prediction_see_the_same_pixels_of_deep_pictures(tmp_path: 
 def test_closing_the_mosaic_leaves_transforms_and_pasted_objects(tmp_path: Path) -> None:
     dataset = squares(tmp_path, pictures=12)
     pastes = CopyPaste(quotas={"pit": 0.8}, per_picture=2)
-    knobs = {"mosaic": 1.0, "mixup": 0.5, "transforms": [{"InvertImg": {"p": 1.0}}], "copy_paste": pastes}
+    knobs = {
+        "mosaic": 1.0,
+        "mixup": 0.5,
+        "cutmix": 0.5,
+        "transforms": [{"InvertImg": {"p": 1.0}}],
+        "copy_paste": pastes,
+    }
     loaded = loader_set(dataset, augment=True, imgsz=96, **knobs)
     loaded.close_mosaic(get_cfg())
     assert (loaded.policy.mosaic, loaded.policy.mixup, loaded.policy.cutmix) == (0.0, 0.0, 0.0)
