@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .evaluation_verbs import compare, evaluate, gate, suspects
     from .findings import Finding
     from .import_verbs import import_dataset, split_dataset, tile
-    from .policy import Policy
+    from .policy import CopyPaste, Policy
     from .predict_verb import predict
     from .runs import Run
     from .verbs import diagnose, doctor, make_demo, prove_backprop, replay, report, resume, train
@@ -38,6 +38,7 @@ _HOMES = {
     "Config": "config",
     "ConfigError": "errors",
     "DataError": "errors",
+    "CopyPaste": "policy",
     "Dataset": "data.dataset",
     "Finding": "findings",
     "ModelError": "errors",
@@ -74,6 +75,7 @@ _HOMES = {
 __all__ = [
     "Config",
     "ConfigError",
+    "CopyPaste",
     "DataError",
     "Dataset",
     "Finding",

@@ -123,6 +123,7 @@ class _Draft:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, _Origin] = field(default_factory=dict)
     problems: list[tuple[_Origin, str]] = field(default_factory=list)
+    policy: dict[str, Any] | None = None  # of the policy's file, to tell whether what came later changed it
 
     def add_file(self, path: Path, chain: tuple[Path, ...] = (), asked: _Origin = _NOWHERE) -> None:
         """Merge the presets that the file builds on, then the file; `chain` holds the files that led here."""
@@ -199,9 +200,14 @@ class _Draft:
             self.problems.extend((asked, f"augment: {text}") for text in error.problems)
             return
         origin = _places(document)
+        if "policy" in document.value:
+            text = "augment.policy: stands in a configuration; a policy's file holds the stage itself"
+            self.problems.append((origin("policy"), text))
+            return
         # A policy's file holds the whole stage: what it does not name does not act.
         values = {**Policy.off().model_dump(mode="json"), "name": path.stem, **document.value}
         self.values["augment"] = values
+        self.policy = dict(values)
         self.origins.update({dotted: origin(dotted.removeprefix("augment.")) for dotted in _paths("augment", values)})
 
     def finish(self) -> Config:
@@ -218,7 +224,14 @@ class _Draft:
         if config is None or self.problems:
             ordered = sorted(self.problems, key=lambda problem: (problem[0] == _COMMAND_LINE, problem[0]))
             raise ConfigError([origin.prefix() + text for origin, text in ordered])
-        return config
+        return self._named(config)
+
+    def _named(self, config: Config) -> Config:
+        """Return the configuration with a policy's name that says so if keys beside or after it changed the policy."""
+        policy = config.augment
+        if self.policy is None or policy == Policy.model_validate(self.policy):
+            return config
+        return config.model_copy(update={"augment": policy.replaced(name=f"{self.policy['name']}-changed")})
 
 
 def _places(document: YamlDocument) -> Callable[[str], _Origin]:

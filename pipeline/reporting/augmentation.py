@@ -89,7 +89,9 @@ def view(run: Run) -> dict[str, Any] | None:
 def about(record: Mapping[str, Any]) -> str:
     """Return in words what was measured: which policy, on how many pictures."""
     name = record["policy"].get("name")
-    policy = f"The policy {name}" if name else "The augmentation"
+    policy = (
+        f"The policy {name}" if name else "No policy is named: Ultralytics' own stage, as the configuration sets it,"
+    )
     pictures = len(record["pictures"])
     if len(record["entries"]) < 2:
         return "Pictures are trained as they are: the policy has no entries."

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..records import read_json
 from ..runs import Run, write_atomic
 from .scores import SPLIT_WORDS, in_order, interval_words
 from .threshold_words import what_to_know, which
@@ -47,10 +48,21 @@ def _about(run: Run) -> str:
         "Weights": "weights/best.pt" if run.weights("best").is_file() else run.state.get("reason", ""),
         "Classes": ", ".join(data.get("names") or ()),
         "Data": f"{Path(str(data.get('root', ''))).name}: {sizes}",
+        "Augmentation": _augmentation(run),
         "Data fingerprint": str(data.get("fingerprint", ""))[:16],
         "Made with": f"ultralytics {environment['ultralytics']}" if environment.get("ultralytics") else "",
     }
     return "\n".join(f"- {name}: {_plain(value)}" for name, value in rows.items() if value)
+
+
+def _augmentation(run: Run) -> str:
+    """Return which policy the pictures were changed by, and whether it was proved on them."""
+    record = read_json(run.path / "contract.json", {})
+    name = (run.config.get("augment") or {}).get("name") or "Ultralytics' own stage, as the configuration sets it"
+    if not record:
+        return f"{name}; not checked on these pictures"
+    worst = [finding["severity"] for finding in record["findings"] if finding["severity"] != "info"]
+    return f"{name}; {f'{len(worst)} warnings or errors on' if worst else 'kept its contract on'} these pictures"
 
 
 def _figures(split: str, metrics: Mapping[str, Any]) -> str:

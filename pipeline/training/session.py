@@ -244,10 +244,12 @@ def _check_first(run: Run, config: Config, model: Path, watchers: Sequence[Watch
     errors = [finding for finding in preflight.findings if finding.severity == "error"]
     if errors:
         worst = errors[0]
-        raise TrainingError(
+        refusal = TrainingError(
             f"not started: {worst.message.rstrip('.')}. What to do: {worst.advice.rstrip('.')}. monitor.preflight=0 "
             f"starts all the same"
         )
+        refusal.exit_code = 1  # a finding of severity error ends every command so
+        raise refusal
 
 
 def _run_to_end(trainer: TuneUpTrainer) -> dict[str, str]:

@@ -50,7 +50,7 @@ def test_a_policy_is_found_by_name_and_by_path(folder: Path, how: str) -> None:
 def test_a_policy_replaces_the_stage_and_what_comes_later_wins(folder: Path) -> None:
     (folder / "run.yaml").write_text("augment:\n  policy: mine\n  fliplr: 0.1\n  degrees: 3\n")
     policy = load_config(folder / "run.yaml", ["mosaic=0.25"]).augment
-    assert (policy.fliplr, policy.degrees, policy.mosaic, policy.name) == (0.1, 3, 0.25, "mine")
+    assert (policy.fliplr, policy.degrees, policy.mosaic, policy.name) == (0.1, 3, 0.25, "mine-changed")
     (folder / "low.yaml").write_text("augment: {degrees: 45}\n")
     (folder / "top.yaml").write_text("base: low.yaml\naugment: mine\n")
     assert load_config(folder / "top.yaml").augment.degrees == Policy().degrees
@@ -137,3 +137,16 @@ def test_entries_and_what_is_left_without_one(folder: Path) -> None:
     assert policy.only("GaussNoise#2").transforms == [policy.transforms[2]]
     with pytest.raises(KeyError, match="policy has"):
         policy.without("Fog")
+
+
+def test_a_policy_file_that_builds_on_a_policy_is_told_where_that_stands(folder: Path) -> None:
+    (folder / "own.yaml").write_text("# mine\npolicy: none\nfliplr: 0.5\n")
+    with pytest.raises(ConfigError, match=r"own.yaml:2: augment.policy: stands in a configuration"):
+        load_config(None, [f"augment={folder / 'own.yaml'}"])
+
+
+def test_a_policy_keeps_its_name_until_a_key_changes_it(folder: Path) -> None:
+    assert load_config(None, ["augment=metal"]).augment.name == "metal"
+    same = load_config(None, ["augment=metal"]).augment.fliplr
+    assert load_config(None, ["augment=metal", f"fliplr={same}"]).augment.name == "metal"
+    assert load_config(None, ["augment=metal", "fliplr=0.25"]).augment.name == "metal-changed"

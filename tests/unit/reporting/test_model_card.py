@@ -10,7 +10,7 @@ from evaluated_run import evaluated_run
 from fabricated_run import empty_run
 
 from pipeline.reporting.model_card import card, write_card
-from pipeline.runs import Run, write_atomic
+from pipeline.runs import Run, write_atomic, write_json
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,15 @@ def test_a_run_that_was_not_evaluated_has_a_short_card(tmp_path: Path) -> None:
     text = card(empty_run(tmp_path / "steel"))
     assert text.startswith("# steel")
     assert "##" not in text.removeprefix("# steel")
+
+
+def test_the_card_says_how_pictures_were_changed(run: Run, tmp_path: Path) -> None:
+    checked = Run(shutil.copytree(run.path, tmp_path / "checked"))
+    assert "not checked on these pictures" in card(checked)
+    finding = {"id": "augment.noise", "severity": "warning", "message": "", "evidence": {}, "advice": ""}
+    for findings, words in (([], "kept its contract"), ([{**finding, "severity": "info"}], "kept its contract"),
+                            ([finding], "1 warnings or errors")):  # fmt: skip
+        write_json(checked.path / "contract.json", {"findings": findings})
+        assert f"- Augmentation: Ultralytics' own stage, as the configuration sets it; {words} on these" in card(
+            checked
+        )
