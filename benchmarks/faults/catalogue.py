@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import doors
 from doors import Door
@@ -540,6 +541,12 @@ def cases(part: str) -> list[Case]:
             own = replace(cell, amp=variant.amp or cell.amp, seed=cell.seed + 1000)
             found.append(Case(f"healthy-{variant.name}-{own.name}", own, None, variant))
     return found
+
+
+@cache
+def case_of(part: str, name: str) -> Case:
+    """Return a training of a part by its name; a case itself cannot be sent to another process."""
+    return next(case for case in cases(part) if case.name == name)
 
 
 def _turn(cells: Sequence[Cell], by: int) -> tuple[Cell, ...]:

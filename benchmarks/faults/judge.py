@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalogue import Case, Fault
+from catalogue import Case, Fault, case_of
 from rivals import RIVALS, Alarm
 from stored import Stored, load
 
@@ -25,7 +25,8 @@ class Judged:
     """What was said about a training.
 
     Args:
-        case: which one.
+        part: of the benchmark.
+        name: of the training.
         before: warnings and errors before the first step, the worst first.
         refused: whether the product would not begin (an error before the first step, or an exception).
         live: (step, finding) when each warning or error was first told while the training ran.
@@ -36,7 +37,8 @@ class Judged:
         stopped_in_step: for what is not finite: whether the very step of the onset was not taken.
     """
 
-    case: Case
+    part: str
+    name: str
     before: tuple[Finding, ...]
     refused: bool
     live: tuple[tuple[int, Finding], ...]
@@ -47,6 +49,11 @@ class Judged:
     stopped_in_step: bool
     seconds: float
 
+    @property
+    def case(self) -> Case:
+        """Which training it is."""
+        return case_of(self.part, self.name)
+
     def first_right(self, right: Iterable[str]) -> int | None:
         """Return the step at which a right finding was first told, -1 for before the first; None if never."""
         wanted = set(right)
@@ -55,15 +62,15 @@ class Judged:
         return next((step for step, finding in self.live if finding.id in wanted), None)
 
 
-def judge(case: Case, folder: Path, told_of_data: frozenset[str]) -> Judged:
+def judge(name: str, part: Path, told_of_data: frozenset[str]) -> Judged:
     """Judge a kept training by the rules of this version.
 
     Args:
-        case: that was trained.
-        folder: in which it is kept.
+        name: of the training.
+        part: folder of the benchmark's part, in which it is kept.
         told_of_data: ids that the audit finds in the unspoilt data set: true, and about no fault of the training.
     """
-    stored = load(folder)
+    case, stored = case_of(part.name, name), load(part / name)
     before = [finding for finding in _alarms(stored.preflight) if finding.id not in told_of_data]
     before += _refusal(stored)
     live = _told_live(stored.history)
@@ -71,7 +78,8 @@ def judge(case: Case, folder: Path, told_of_data: frozenset[str]) -> Judged:
     skipped = stored.history.step_values("skipped")
     onset = _onset(case, stored)
     return Judged(
-        case,
+        part.name,
+        name,
         tuple(worst_first(before)),
         bool(stored.outcome["refused"]) or any(finding.severity == "error" for finding in before),
         tuple(live),

@@ -27,7 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small gain nothing from a second thread
 
 import torch
-from catalogue import Case, cases, settings_of
+from catalogue import Case, case_of, cases, settings_of
 from doors import Onset
 from material import Material
 from stored import save
@@ -62,11 +62,11 @@ def perform(name: str, folder: Path, pcb: Path | None) -> str:
 
     By name, because the code that a fault brings in cannot be sent to another process.
     """
-    case = next(case for case in cases(folder.name) if case.name == name)
+    case = case_of(folder.name, name)
     material = Material(folder, pcb)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        overrides = [*settings_of(case), *_start_and_data(case, material), f"runs={temporary}", "name=run"]
+        overrides = [*settings_of(case), *start_and_data(case, material), f"runs={temporary}", "name=run"]
         checked, refused = _check(case, overrides)
         run, onset, ended = (None, Onset(), refused) if refused else _train(case, overrides, Path(temporary))
         outcome = {
@@ -80,7 +80,8 @@ def perform(name: str, folder: Path, pcb: Path | None) -> str:
     return ended
 
 
-def _start_and_data(case: Case, material: Material) -> list[str]:
+def start_and_data(case: Case, material: Material) -> list[str]:
+    """Return the overrides that name data and start of a case; both are made if need be."""
     variant, model = case.variant, case.cell.model
     data = f"data={material.data(case.cell.data, variant.change)}"
     if variant.start is None:
@@ -91,7 +92,7 @@ def _start_and_data(case: Case, material: Material) -> list[str]:
 def _check(case: Case, overrides: list[str]) -> tuple[list[dict[str, Any]], str]:
     """Return what the preflight finds, and the message if the product refuses to begin at all."""
     try:
-        with _door(case, Onset()):
+        with door_of(case, Onset()):
             return [finding.to_dict() for finding in session.check(load_config(None, overrides)).findings], ""
     except TuneUpError as error:
         return [], f"{type(error).__name__}: {error}"
@@ -102,7 +103,7 @@ def _train(case: Case, overrides: list[str], folder: Path) -> tuple[Run | None, 
     run = Run(folder / "run")
     resumes = case.variant.resumes
     try:
-        with _door(case, onset):
+        with door_of(case, onset):
             config = load_config(None, [*overrides, "monitor.preflight=0"])
             run = session.train(config, watchers=[StopAfter()] if resumes else [])
             if resumes:
@@ -115,7 +116,8 @@ def _train(case: Case, overrides: list[str], folder: Path) -> tuple[Run | None, 
         return (run if (run.path / "history").is_dir() else None), onset, f"{type(error).__name__}: {error}"
 
 
-def _door(case: Case, onset: Onset) -> contextlib.AbstractContextManager[None]:
+def door_of(case: Case, onset: Onset) -> contextlib.AbstractContextManager[None]:
+    """Return the block in which a case's own code is in place."""
     return case.variant.patch(onset) if case.variant.patch else contextlib.nullcontext()
 
 
@@ -137,7 +139,7 @@ def _weights_are_finite(run: Run) -> bool:
 def _prepare(found: list[Case], material: Material) -> None:
     """Make data and weights before several processes ask for them."""
     for case in found:
-        _start_and_data(case, material)
+        start_and_data(case, material)
 
 
 def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> int:

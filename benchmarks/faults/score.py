@@ -31,7 +31,7 @@ def judge_all(folder: Path) -> list[Judged]:
     kept = [case for case in cases(folder.name) if (folder / case.name / "records.parquet").is_file()]
     told = _told_of_data(kept, folder)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        work = [pool.submit(judge, case, folder / case.name, told.get(case.cell.data, frozenset())) for case in kept]
+        work = [pool.submit(judge, case.name, folder, told.get(case.cell.data, frozenset())) for case in kept]
         return [future.result() for future in work]
 
 
@@ -104,7 +104,7 @@ def print_summary(broken: list[Judged], healthy: list[Judged]) -> None:
         rows.append(
             (f"healthy trainings with a false {severity}", share(sum(_has(j, severity) for j in healthy), len(healthy)))
         )
-    _print_table(("", ""), rows)
+    print_table(("", ""), rows)
 
 
 def _same_step(numbers: list[Judged]) -> list[tuple[str, str]]:
@@ -132,7 +132,7 @@ def print_by_fault(broken: list[Judged]) -> None:
         rows.append(
             (name, _fault(runs[0]).door, found, f"{sum(map(is_named, runs))}/{len(runs)}", _median(delays), said)
         )
-    _print_table(("fault", "door", "detected", "named", "delay", "first finding, runs"), rows)
+    print_table(("fault", "door", "detected", "named", "delay", "first finding, runs"), rows)
 
 
 # ---- healthy trainings, other tools ----------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def print_false_alarms(healthy: list[Judged]) -> None:
     for judged in healthy:
         told = {f.id: (f"{'before' if step < 0 else f'step {step}'}", f) for step, f in _moments(judged)}
         rows += [(judged.case.name, f.severity, f.id, when, f.message) for when, f in told.values()]
-    _print_table(("training", "severity", "finding", "told", "words"), rows or [("none", "", "", "", "")])
+    print_table(("training", "severity", "finding", "told", "words"), rows or [("none", "", "", "", "")])
 
 
 def _moments(judged: Judged) -> Iterable[tuple[int, object]]:
@@ -170,13 +170,14 @@ def print_rivals(broken: list[Judged], healthy: list[Judged]) -> None:
                 f"{count / max(len(healthy), 1):.1f}",
             )
         )
-    _print_table(
+    print_table(
         ("rules of", "a right alarm", "the first alarm is right", "healthy trainings with an alarm", "alarms each"),
         rows,
     )
 
 
-def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a table as Markdown."""
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:
         print(f"| {' | '.join(map(str, row))} |")

@@ -1,0 +1,136 @@
+"""Does the advice help? Train each fault that a knob can mend, turn the knob that the first finding names, compare.
+
+    python benchmarks/faults/advice.py heldout OUT --pcb DEEPPCB [--cells 2] [--jobs N]    # trains, then prints
+    python benchmarks/faults/advice.py heldout OUT --score                                 # prints what is kept
+
+Each case is an ordinary run with its preflight, and `tuneup advise RUN --verify` on it. What is kept already is not
+trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from catalogue import Case, case_of, cases, settings_of
+from doors import Onset
+from material import Material
+from run import RUNS_PER_PROCESS, door_of, start_and_data
+from score import print_table, share
+
+import pipeline
+from pipeline.errors import TuneUpError
+from pipeline.runs import Run
+
+HELPED = ("fixed", "better")
+
+
+def chosen(part: str, cells: int) -> list[Case]:
+    """Return the faults that a knob can mend and a CPU can bring about, each in its first cells."""
+    counts: dict[str, int] = {}
+    found = []
+    for case in cases(part):
+        if case.fault is not None and case.fault.knob and not case.fault.needs_gpu:
+            counts[case.fault.name] = counts.get(case.fault.name, 0) + 1
+            if counts[case.fault.name] <= cells:
+                found.append(case)
+    return found
+
+
+def perform(name: str, folder: Path, pcb: Path | None) -> dict[str, Any]:
+    """Train the case of a name, verify the advice, and keep what came out."""
+    case = case_of(folder.name, name)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        overrides = [*settings_of(case), *start_and_data(case, Material(folder, pcb)), f"runs={temporary}", "name=run"]
+        with door_of(case, Onset()):
+            try:
+                pipeline.train(overrides=overrides)
+            except TuneUpError:
+                pass  # a training that its checks refuse has findings as well
+            record = _verified(Run(Path(temporary) / "run"))
+    record = {"case": name, "fault": case.variant.name, "seconds": round(time.perf_counter() - started, 1), **record}
+    (folder / "advice").mkdir(exist_ok=True)
+    (folder / "advice" / f"{name}.json").write_text(json.dumps(record))
+    return record
+
+
+def _verified(run: Run) -> dict[str, Any]:
+    if not (run.path / "config.yaml").is_file():
+        return {"verdict": "refused", "finding": "", "turned": ""}
+    try:
+        advice = pipeline.advise(run, verify=True)
+    except TuneUpError as error:
+        return {"verdict": "nothing to turn", "finding": "", "turned": str(error)}
+    first, trial = advice.first, advice.trial
+    assert first is not None
+    assert trial is not None
+    turned = " ".join(f"{knob.key}={knob.value}" for knob in first.knobs)
+    return {"verdict": trial.verdict, "finding": first.finding.id, "turned": turned, "lines": list(trial.lines())}
+
+
+def print_scores(folder: Path, part: str) -> None:
+    """Print what is kept."""
+    records = [json.loads(path.read_text()) for path in sorted((folder / "advice").glob("*.json"))]
+    order = {case.name: number for number, case in enumerate(cases(part))}
+    records = sorted((r for r in records if r["case"] in order), key=lambda record: order[record["case"]])
+    rows = [(r["fault"], r["case"].split("-", 2)[2], r["finding"], r["turned"], r["verdict"]) for r in records]
+    print_table(("fault", "training", "first finding that can be turned", "turned", "verdict"), rows)
+    print(f"fixed: {share(sum(r['verdict'] == 'fixed' for r in records), len(records))}")
+    print(f"fixed or better: {share(sum(r['verdict'] in HELPED for r in records), len(records))}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["calibration", "heldout", "small"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pcb", type=Path, help="folder of DeepPCB: train.json and images/")
+    parser.add_argument("--cells", type=int, default=2, help="trainings of each fault")
+    parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--score", action="store_true", help="print what is kept, train nothing")
+    options = parser.parse_args()
+    folder = (options.out / options.part).absolute()
+    failures = 0
+    if not options.score:
+        folder.mkdir(parents=True, exist_ok=True)
+        pcb = options.pcb.absolute() if options.pcb else None
+        wanted = [case for case in chosen(options.part, options.cells) if options.only in case.name]
+        failures = _run_all(
+            [c for c in wanted if not (folder / "advice" / f"{c.name}.json").is_file()], folder, pcb, options.jobs
+        )
+    print_scores(folder, options.part)
+    sys.exit(failures > 0)
+
+
+def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> int:
+    for case in found:
+        start_and_data(case, Material(folder, pcb))
+    failures = 0
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=RUNS_PER_PROCESS)
+    with pool:
+        waiting = {pool.submit(perform, case.name, folder, pcb): case for case in found}
+        for done, future in enumerate(as_completed(waiting), 1):
+            try:
+                record = future.result()
+                word = f"{record['verdict']} ({record['finding']}: {record['turned']})"
+            except Exception:
+                failures += 1
+                word = f"THE BENCHMARK FAILED\n{traceback.format_exc()}"
+            print(f"{done}/{len(found)} {waiting[future].name}: {word}", file=sys.stderr, flush=True)
+    return failures
+
+
+if __name__ == "__main__":
+    main()
