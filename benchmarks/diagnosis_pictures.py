@@ -154,6 +154,9 @@ PICTURES: dict[str, Picture] = {
         0.1,
         True,
     ),
+    "optimizer.weight_decay_too_high": Picture(
+        "size of the weights", level(1.0), lambda x: np.maximum(0.99**x, 0.15), None, 0.01
+    ),
     "layer.dead_units": Picture(
         "share of flat outputs", level(0.01), lambda x: np.minimum(1, x / 60), rules_layers.DEAD_SHARE
     ),
@@ -167,6 +170,7 @@ PICTURES: dict[str, Picture] = {
     "norm.variance_collapsed": Picture(
         "constant channels", lambda x: (x < 5).astype(float), level(0.9), rules_norms.CONSTANT_SHARE
     ),
+    "norm.not_finite": Picture("running variance", level(1.0), lambda x: np.where(x < 1, 1.0, np.nan), None, x="step"),
     "norm.drifting": Picture(
         "batch / running var.",
         lambda x: np.minimum(1, 1e-2 * 0.97**-x),

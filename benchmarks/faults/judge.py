@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from catalogue import Case, Fault, case_of
 from rivals import RIVALS, Alarm
 from stored import Stored, load
@@ -17,7 +18,7 @@ from pipeline.training.history_prefix import history_until
 from pipeline.training.trainer import JUDGED_EVERY
 
 AUDIT = ("audit.", "boxes.", "classes.", "images.", "labels.", "split.")  # ids of what the data set itself is told
-LIVE_LABELS = ("labels.not_learnable", "labels.classes_not_learnable", "labels.classes_differ")  # not of the audit
+LIVE_LABELS = ("labels.not_learnable",)  # of the diagnosis, not of the audit
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,9 @@ def _told_live(history: History) -> list[tuple[int, Finding]]:
     """Return warnings and errors with the step at which a live training first tells them."""
     steps = history.steps.height
     ends = {int(step) for step in history.epoch_values("steps") if step == step}
+    skipped = np.flatnonzero(history.step_values("skipped") == 1) + 1
     told: dict[str, tuple[int, Finding]] = {}
-    for step in sorted({*range(0, steps, JUDGED_EVERY), *ends, steps}):
+    for step in sorted({*range(0, steps, JUDGED_EVERY), *ends, *skipped.tolist(), steps}):
         for finding in _alarms(diagnose(history_until(history, step))):
             told.setdefault(finding.id, (step, finding))
     return sorted(told.values(), key=lambda pair: pair[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from ultralytics import __version__ as ultralytics_version
 from ultralytics.utils.torch_utils import unwrap_model
 
@@ -21,11 +22,23 @@ def write(path: Path, checkpoint: dict[str, Any]) -> None:
     write_atomic(path, lambda temporary: torch.save(checkpoint, temporary))
 
 
+def spoilt(model: nn.Module) -> list[str]:
+    """Return the names of weights and statistics that are nan or inf."""
+    return [name for name, value in model.state_dict().items() if not bool(value.isfinite().all())]
+
+
+def spoilt_words(model: nn.Module) -> str:
+    """Return them as the subject of a sentence: `model.3.bn.running_var and 4 more are`."""
+    names = spoilt(model)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}"
+
+
 def for_use(trainer: TuneUpTrainer) -> dict[str, Any] | None:
     """Return an ordinary Ultralytics checkpoint of the EMA weights in half precision; None if they are not finite."""
     model = deepcopy(trainer.ema.ema)
     model.criterion = None
-    if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
+    if spoilt(model):
         return None
     model.half().requires_grad_(False)
     for value in model.state_dict().values():

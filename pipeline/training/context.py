@@ -55,7 +55,7 @@ def training_context(trainer: TuneUpTrainer, ends: Sequence[int], warmup: int) -
         "lr0": float(trainer.optimizer.param_groups[-1]["initial_lr"]),
         "lr0_requested": requested.get("lr0"),
         "momentum": args.momentum,
-        "weight_decay": args.weight_decay,
+        "weight_decay": max(float(group.get("weight_decay", 0.0)) for group in trainer.optimizer.param_groups),
         "batch": trainer.batch_size,
         "accumulate": trainer.nominal_accumulate,
         "epochs": trainer.epochs,

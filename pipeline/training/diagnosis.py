@@ -46,6 +46,7 @@ _ROOTS = (
     "loss.term_imbalance",
     "norm.drifting",
     "norm.batch_too_small",
+    "norm.not_finite",
     "resume.not_restored",
 )
 # What follows from what: with one of the causes at hand, the symptom is a note.
@@ -68,6 +69,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
         "layer.frozen_unintended",
         "optimizer.lr_too_high",
         "norm.drifting",
+        "norm.not_finite",
     ),
     "optimizer.lr_too_low": ("gradient.clipped_away", "data.no_boxes"),
 }

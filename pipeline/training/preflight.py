@@ -186,7 +186,15 @@ def _one_step(bench: Trial) -> Outcome:
     figures.update(batch=int(bench.trainer.batch_size), device=bench.device.type)
     if step.is_finite:
         return words, figures, []
-    message = f"The first step is not finite in {step.precision}: loss {step.loss}, gradient norm {step.gradient_norm}."
+    if step.spoilt:
+        message = f"After one step in {step.precision} the statistics of {step.spoilt[0]} are nan or inf: " + (
+            "what goes into it overflows."
+        )
+        figures["layers"] = list(step.spoilt)
+    else:
+        message = f"The first step is not finite in {step.precision}: loss {step.loss}, gradient norm " + (
+            f"{step.gradient_norm}."
+        )
     weights = "the weights are at fault: model=FILE"
     other = {"fp16": "bf16", "bf16": "false"}.get(step.precision)
     advice = f"train.amp={other}: another number format; if it stays so, {weights}" if other else weights

@@ -113,4 +113,21 @@ def _longest_row(steps: np.ndarray) -> int:
     return int(np.diff(edges).max())
 
 
-RULES: tuple[Rule, ...] = (judge_non_finite, judge_amp)
+def judge_statistics(history: History) -> Finding | None:
+    """Report BatchNorm statistics that are not finite: outputs before them overflowed, the loss may look sound."""
+    for probe in history.probes_of("health"):
+        layers = [name for name, row in (probe.get("norms") or {}).items() if row.get("non_finite")]
+        if layers:
+            step = int(probe.get("step") or 0)
+            more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+            return Finding(
+                "norm.not_finite",
+                "error",
+                f"the statistics of {layers[0]}{more} are not finite at step {step}: what goes into it overflows",
+                {"step": step, "layer": layers[0], "layers": layers},
+                f"model=yolo26n.pt: fresh weights; those of the layer before {layers[0]} are far too large",
+            )
+    return None
+
+
+RULES: tuple[Rule, ...] = (judge_non_finite, judge_statistics, judge_amp)

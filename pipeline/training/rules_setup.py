@@ -17,6 +17,11 @@ WARMUP_NOTED, WARMUP_LARGE = 0.3, 0.5  # share of all steps; a rule of thumb
 FEW_STEPS = 60  # calibrated on benchmarks/healthy_runs.py: from random weights nothing is found in fewer
 GOOD_WARMUP = 0.1  # share that the advice aims at: Ultralytics' 3 of its 100 epochs, and room for a few steps more
 ENOUGH_STEPS = 300  # of the advice: what the demo needs until it finds most of its objects from random weights
+# Share of a weight that decay takes in a step. In equilibrium, where what the gradient adds is what decay takes, a step
+# turns the weights by sqrt(2 x share) (Kosson, Messmer and Jaggi, arXiv 2305.17212): 5 % here, as much as
+# `optimizer.lr_too_high` allows. Ultralytics' own settings: 1e-6 (AdamW) to 8e-5 (SGD).
+DECAY_TOO_HIGH = 1.25e-3
+DEFAULT_DECAY = 0.0005  # of Ultralytics
 RESUME_WINDOW = 10  # steps before and after a resume that are compared
 RESUME_JUMP = 1.5  # calibrated: a resume that restores everything leaves the loss within its noise, about 10 %
 
@@ -54,6 +59,43 @@ def judge_auto_rate(history: History) -> Finding | None:
         f"optimizer=auto ignores lr0={asked:g} and momentum: it took {chosen} with lr0={used:g}",
         {"lr0_requested": asked, "lr0": used, "optimizer": chosen, "step": 0},
         f"train.optimizer={chosen}: naming the optimizer makes lr0={asked:g} count",
+    )
+
+
+def judge_decay(history: History) -> Finding | None:
+    """Report a weight decay that outweighs what the gradients teach."""
+    context = history.context
+    rate, decay, momentum = (number(context.get(name)) for name in ("lr0", "weight_decay", "momentum"))
+    decoupled = context.get("optimizer") in ("AdamW", "Adam")  # the others pass decay through their momentum
+    share = rate * decay / (1.0 if decoupled or not momentum < 1 else 1.0 - momentum)
+    if not share > DECAY_TOO_HIGH:
+        return None
+    return Finding(
+        "optimizer.weight_decay_too_high",
+        "warning",
+        f"weight decay takes {percent(share)} of every weight in each step: after {math.ceil(1 / share)} steps little "
+        "is left of what was learnt before",
+        {"step": 0, "share": share, "limit": DECAY_TOO_HIGH, "weight_decay": decay, "lr0": rate},
+        f"train.weight_decay={DEFAULT_DECAY}: Ultralytics' default",
+    )
+
+
+def judge_gains(history: History) -> Finding | None:
+    """Report a term of the loss that a gain of zero switches off."""
+    gains = {str(name): number(value) for name, value in (history.context.get("gains") or {}).items()}
+    off = [name for name in ("box", "cls") if gains.get(name) == 0]
+    if not off:
+        return None
+    what, advice = {
+        "box": ("where objects are", "train.box=7.5: Ultralytics' default"),
+        "cls": ("of which class objects are, or that there are any", "train.cls=0.5: Ultralytics' default"),
+    }[off[0]]
+    return Finding(
+        "loss.term_imbalance",
+        "warning",
+        f"the gain of {off[0]} is 0: nothing teaches {what}",
+        {"step": 0, "gains": gains},
+        advice,
     )
 
 
@@ -131,4 +173,4 @@ def _loss_jump(history: History, step: int) -> float:
         return float(np.divide(median(after), median(before)))
 
 
-RULES: tuple[Rule, ...] = (judge_boxes, judge_resume, judge_auto_rate, judge_length)
+RULES: tuple[Rule, ...] = (judge_boxes, judge_resume, judge_auto_rate, judge_decay, judge_gains, judge_length)

@@ -41,6 +41,7 @@ class SteppingTrainer(RunDataTrainer):
     _first_step_delay: int
     _batches: int
     _batch_images = 0
+    judge_soon = False  # something happened that a person should hear of at once
     _batch_counted = False
 
     @property
@@ -135,6 +136,7 @@ class SteppingTrainer(RunDataTrainer):
                 situation, {"step": self.steps_done, "epoch": self.epoch}, self.monitor.non_finite_tensors()
             )
             self._event("skipped", self.epoch, f"step {self.steps_done} was not finite and not taken")
+            self.judge_soon = True
         return {"skipped": True, "skip_reason": "non_finite"}
 
     def _loss_is_finite(self) -> bool:

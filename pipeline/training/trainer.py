@@ -107,11 +107,9 @@ class TuneUpTrainer(SteppingTrainer):
             self.last_step_batch = self._resumed["last_step_batch"]
             self._first_step_delay = self.last_step_batch + 1
         model = unwrap_model(self.model)
-        spoilt = [name for name, value in model.state_dict().items() if not bool(value.isfinite().all())]
-        if spoilt:
-            more = f" and {len(spoilt) - 3} more" if len(spoilt) > 3 else ""
+        if checkpoints.spoilt(model):
             raise TrainingError(
-                f"the weights to start from are not finite in {', '.join(spoilt[:3])}{more}; choose another checkpoint "
+                f"the weights to start from: {checkpoints.spoilt_words(model)} not finite; choose another checkpoint "
                 f"with model=FILE"
             )
         self.monitor.watch(self.model.named_parameters())
@@ -154,6 +152,7 @@ class TuneUpTrainer(SteppingTrainer):
 
     def _judge(self) -> None:
         """Let the diagnosis look at the history so far, and tell the watchers what is new."""
+        self.judge_soon = False
         self.monitor.flush()
         known = {(finding.id, finding.severity) for finding in self.run.findings()}
         found = diagnose(History.of(self.run))
@@ -206,7 +205,8 @@ class TuneUpTrainer(SteppingTrainer):
             self._event("warmup_end", self.epoch, "warm-up ends")
         for watcher in self.watchers:
             watcher.on_batch(self.epoch, self._batches + 1 - batches * self.epoch)
-        if RANK in {-1, 0} and not self.monitor.images and self.steps_done % self._judge_every == 0:
+        due = self.judge_soon or self.steps_done % self._judge_every == 0
+        if RANK in {-1, 0} and not self.monitor.images and due:
             self._judge()
         self._stop_if_requested()
 
@@ -259,7 +259,9 @@ class TuneUpTrainer(SteppingTrainer):
         """Write last.pt, best.pt and, last of all, resume.pt, each in one piece."""
         checkpoint = checkpoints.for_use(self)
         if checkpoint is None:
-            raise TrainingError(f"the weights are no longer finite after epoch {self.epoch + 1}; {NAN_ADVICE}")
+            raise TrainingError(
+                f"{checkpoints.spoilt_words(self.ema.ema)} no longer finite after epoch {self.epoch + 1}; {NAN_ADVICE}"
+            )
         checkpoints.write(self.last, checkpoint)
         if self.best_fitness == self.fitness:
             checkpoints.write(self.best, checkpoint)

@@ -104,11 +104,12 @@ class OneStep:
     loss: float
     gradient_norm: float
     seconds: float
+    spoilt: tuple[str, ...] = ()  # BatchNorm layers whose statistics are nan or inf after it
 
     @property
     def is_finite(self) -> bool:
-        """Whether loss and gradient are finite."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+        """Whether loss, gradient and BatchNorm's statistics are finite."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm) and not self.spoilt
 
 
 def try_one_step(trial: Trial) -> OneStep:
@@ -128,8 +129,10 @@ def try_one_step(trial: Trial) -> OneStep:
     norms = torch.stack([p.grad.norm() for p in trial.model.parameters() if p.grad is not None])
     norm = float(norms.norm())
     seconds = time.perf_counter() - started
+    buffers = {name: value for name, value in trial.model.named_buffers() if value.is_floating_point()}
+    spoilt = dict.fromkeys(n.rpartition(".")[0] for n, value in buffers.items() if not bool(value.isfinite().all()))
     trial.restore()
-    return OneStep(trial.trainer.precision_name, float(loss.detach()) / count, norm / count, seconds)
+    return OneStep(trial.trainer.precision_name, float(loss.detach()) / count, norm / count, seconds, tuple(spoilt))
 
 
 # ---- learning a batch by heart --------------------------------------------------------------------------------------
@@ -174,14 +177,18 @@ def overfit(trial: Trial) -> Overfit | None:
 
 
 def _descend(trial: Trial, optimizer: torch.optim.Optimizer, batches: Iterator[Batch]) -> Iterator[float]:
-    """Take a step with each batch, clipped as in training; yield the loss per picture before it."""
+    """Take a step with each batch, clipped as in training; yield the loss per picture before it.
+
+    As in training a step whose gradient is not finite is not taken: one such gradient says nothing about the rate.
+    """
     trial.model.train()
     for batch in batches:
         optimizer.zero_grad()
         loss, _ = trial.situation.run(dict(batch))
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trial.model.parameters(), trial.trainer.monitor.clip)
-        optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(trial.model.parameters(), trial.trainer.monitor.clip)
+        if bool(norm.isfinite()):
+            optimizer.step()
         yield float(loss.detach()) / len(batch["img"])
 
 

@@ -171,6 +171,33 @@ def test_a_first_step_that_is_not_finite_is_found(bench: Trial) -> None:
     assert trial_checks.try_one_step(bench).is_finite  # the check put the weights back
 
 
+def test_a_layer_that_overflows_in_the_first_step_is_named(bench: Trial) -> None:
+    """The loss stays finite: BatchNorm divides by an infinite deviation and passes on a constant."""
+    from pipeline.training import preflight
+
+    with torch.no_grad():
+        bench.model.get_parameter("model.3.conv.weight").mul_(1e30)
+    _, _, (finding,) = preflight._one_step(bench)
+    assert (finding.id, finding.severity) == ("preflight.not_finite", "error")
+    assert "model.3.bn" in finding.message
+
+
+def test_one_gradient_that_is_not_finite_does_not_count_against_the_rate(bench: Trial) -> None:
+    calls = []
+
+    def once(gradient: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return gradient * float("nan") if len(calls) == 20 else gradient
+
+    hook = bench.model.get_parameter("model.5.conv.weight").register_hook(once)
+    try:
+        result = trial_checks.range_test(bench)
+    finally:
+        hook.remove()
+    assert len(result.rates) == trial_checks.RANGE_STEPS
+    assert result.highest is None or result.highest > 0.05
+
+
 def test_a_network_that_cannot_learn_is_found(bench: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.training import preflight
 
