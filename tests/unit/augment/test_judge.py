@@ -16,7 +16,8 @@ from pipeline.config import ContractConfig
 LIMITS = ContractConfig()
 NEUTRAL = EntryMeasure(
     "x", 0.5, pictures=24, drawn_pictures=24, changed=1.0,
-    yielded={"pit": 100}, own={"pit": 100}, survival_error={"pit": 0.0}, inflation=1.0, contrast={"pit": (1.0, 50)}, detail={"pit": (1.0, 50)}, noise={"pit": (0.3, 0.3)},
+    yielded={"pit": 100}, own={"pit": 100}, survival_error={"pit": 0.0}, inflation=1.0,
+    contrast={"pit": (1.0, 50)}, detail={"pit": (1.0, 50)}, noise={"pit": (0.3, 0.3)},
     short_before=(9.0,) * 50, short_after=(9.0,) * 50,
 )  # fmt: skip
 STAGE = replace(NEUTRAL, entry=WHOLE, probability=1.0)

@@ -1,0 +1,77 @@
+"""A kept training gives the same findings as its run folder, and the catalogue holds what it promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import catalogue
+import numpy as np
+import pytest
+import stored
+from fabricated_history import Shape
+
+from pipeline.findings import Finding
+from pipeline.run_history import EPOCHS, EVENTS, PROBES, STEPS, RunHistory
+from pipeline.training.diagnosis import diagnose
+from pipeline.training.history import History
+
+
+def written(folder: Path, history: History) -> Path:
+    (folder / "history").mkdir(parents=True)
+    run = RunHistory(folder)
+    for kind, records in ((STEPS, history.steps.to_dicts()), (EPOCHS, history.epochs.to_dicts()),
+                          (EVENTS, history.events), (PROBES, history.probes)):  # fmt: skip
+        run.append(kind, records)
+    run.save_context(dict(history.context))
+    run.begin_norms(history.norms.tensors, history.norms.layers)
+    run.append_norms(history.norms.steps.tolist(), history.norms.values)
+    return folder
+
+
+@pytest.mark.parametrize("fault", [{}, {"ratio": lambda step: 0.1}, {"health": {"model.4": {"dead": 1.0}}}],
+                         ids=["healthy", "rate", "dead"])  # fmt: skip
+def test_what_is_kept_is_judged_as_the_run_was(tmp_path: Path, fault: dict[str, object]) -> None:
+    run = written(tmp_path / "run", Shape(**fault).build())  # type: ignore[arg-type]
+    early = Finding("preflight.lr_too_high", "warning", "x", {"lr0": 0.1}, "y")
+    stored.save(tmp_path / "kept", run, [early.to_dict()], {"refused": "", "ended": "complete", "onset": None})
+    kept = stored.load(tmp_path / "kept")
+    assert kept.preflight == [early]
+    assert kept.outcome["ended"] == "complete"
+    own = History.of(RunHistory(run))
+    assert np.array_equal(kept.history.norms.values, own.norms.values, equal_nan=True)
+    assert kept.history.norms.layers == own.norms.layers
+    assert diagnose(kept.history) == diagnose(own)
+
+
+def test_a_training_that_was_refused_is_kept_without_steps(tmp_path: Path) -> None:
+    stored.save(tmp_path / "kept", None, [], {"refused": "ConfigError: no", "ended": "", "onset": None})
+    kept = stored.load(tmp_path / "kept")
+    assert kept.history.steps.height == 0
+    assert diagnose(kept.history) == []
+
+
+def test_calibration_and_held_out_trainings_share_nothing() -> None:
+    calibration, heldout = (catalogue.cases(part) for part in ("calibration", "heldout"))
+    for field in ("seed", "data"):
+        assert not {getattr(c.cell, field) for c in calibration} & {getattr(c.cell, field) for c in heldout}
+    assert {c.cell.model for c in heldout} - {c.cell.model for c in calibration} == {"yolov8n"}
+    assert {c.cell.data.split("-")[0] for c in heldout} - {c.cell.data.split("-")[0] for c in calibration} == {"pcb"}
+
+
+def test_every_fault_is_held_out_five_times_and_sixty_trainings_are_healthy() -> None:
+    heldout = catalogue.cases("heldout")
+    assert len({case.name for case in heldout}) == len(heldout)
+    assert sum(case.fault is None for case in heldout) == 60
+    for fault in catalogue.FAULTS:
+        own = [case for case in heldout if case.fault is fault]
+        assert len({case.cell for case in own}) == 5, fault.name
+    small = catalogue.cases("small")
+    assert [sum((case.fault is None) is healthy for case in small) for healthy in (False, True)] == [8, 6]
+
+
+def test_what_counts_as_right_is_documented() -> None:
+    documents = Path(__file__).resolve().parents[3] / "docs"
+    text = "".join(page.read_text("utf-8") for page in documents.glob("*.md"))
+    known = {f for fault in catalogue.FAULTS for f in (*fault.names, *fault.sees)}
+    missing = {name for name in known if name not in text}
+    assert not missing
