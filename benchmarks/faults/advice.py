@@ -15,9 +15,6 @@ import os
 import sys
 import tempfile
 import time
-import traceback
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from catalogue import Case, case_of, cases, settings_of
 from doors import Onset
 from material import Material
-from run import RUNS_PER_PROCESS, door_of, start_and_data
+from run import door_of, in_processes, start_and_data, told
 from score import print_table, share
 
 import pipeline
@@ -117,18 +114,12 @@ def main() -> None:
 def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> int:
     for case in found:
         start_and_data(case, Material(folder, pcb))
-    failures = 0
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=RUNS_PER_PROCESS)
-    with pool:
-        waiting = {pool.submit(perform, case.name, folder, pcb): case for case in found}
-        for done, future in enumerate(as_completed(waiting), 1):
-            try:
-                record = future.result()
-                word = f"{record['verdict']} ({record['finding']}: {record['turned']})"
-            except Exception:
-                failures += 1
-                word = f"THE BENCHMARK FAILED\n{traceback.format_exc()}"
-            print(f"{done}/{len(found)} {waiting[future].name}: {word}", file=sys.stderr, flush=True)
+    names, failures = [case.name for case in found], 0
+    for done, (name, record) in enumerate(in_processes(perform, names, (folder, pcb), jobs), 1):
+        failures += isinstance(record, Exception)
+        broken = isinstance(record, Exception)
+        word = told(record) if broken else f"{record['verdict']} ({record['finding']}: {record['turned']})"
+        print(f"{done}/{len(found)} {name}: {word}", file=sys.stderr, flush=True)
     return failures
 
 

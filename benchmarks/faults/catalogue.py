@@ -187,7 +187,7 @@ FAULTS: tuple[Fault, ...] = (
         ("gradient.non_finite", "amp.skipping", "preflight.not_finite"),
         ("norm.drifting",),
         ("non_finite",),
-        ("amp=true",),
+        ("amp=true", "device=0"),
         start="huge_conv",
         knob=True,
         needs_gpu=True,
@@ -403,7 +403,8 @@ FAULTS: tuple[Fault, ...] = (
         ("amp.skipping",),
         ("gradient.non_finite",),
         ("non_finite",),
-        ("amp=true",),
+        ("amp=true", "device=0"),
+        patch=doors.scale_forced,
         needs_gpu=True,
     ),
     Fault(

@@ -202,4 +202,21 @@ def inf_in_gradient(part: str, at: int) -> Door:
     return door
 
 
+@contextmanager
+def scale_forced(onset: Onset) -> Iterator[None]:
+    """Start half precision's loss scale at 2^24, where it takes eight skipped steps to come down to the usual 2^16."""
+
+    def make(original: Any) -> Any:
+        def setup(self: Any) -> Any:
+            result = original(self)
+            self.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**24)
+            return result
+
+        return setup
+
+    onset.step = 0
+    with replaced(BaseTrainer, "_setup_train", make):
+        yield
+
+
 BOTTLENECK, POOLING = block.Bottleneck, block.SPPF

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -140,6 +141,18 @@ def _weights_are_finite(run: Run) -> bool:
     return all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
+def _can_run(case: Case, pcb: Path | None) -> bool:
+    """Say which cases are left out, and why."""
+    missing = []
+    if case.fault and case.fault.needs_gpu and not torch.cuda.is_available():
+        missing.append("a GPU")
+    if case.cell.data.startswith("pcb") and pcb is None:
+        missing.append("DeepPCB (--pcb FOLDER)")
+    if missing:
+        print(f"{case.name}: left out, it needs {' and '.join(missing)}", file=sys.stderr)
+    return not missing
+
+
 def _prepare(found: list[Case], material: Material) -> None:
     """Make data and weights before several processes ask for them."""
     for case in found:
@@ -147,19 +160,33 @@ def _prepare(found: list[Case], material: Material) -> None:
 
 
 def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> int:
-    failures = 0
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=RUNS_PER_PROCESS)
-    with pool:
-        waiting = {pool.submit(perform, case.name, folder, pcb): case for case in found}
-        for done, future in enumerate(as_completed(waiting), 1):
-            case = waiting[future]
-            try:
-                word = future.result().splitlines()[0][:150]
-            except Exception:
-                failures += 1
-                word = f"THE BENCHMARK FAILED\n{traceback.format_exc()}"
-            print(f"{done}/{len(found)} {case.name}: {word}", file=sys.stderr, flush=True)
+    names, failures = [case.name for case in found], 0
+    for done, (name, result) in enumerate(in_processes(perform, names, (folder, pcb), jobs), 1):
+        failures += isinstance(result, Exception)
+        word = told(result) if isinstance(result, Exception) else str(result).splitlines()[0][:150]
+        print(f"{done}/{len(found)} {name}: {word}", file=sys.stderr, flush=True)
     return failures
+
+
+def in_processes(
+    work: Callable[..., Any], names: Sequence[str], rest: tuple[Any, ...], jobs: int
+) -> Iterator[tuple[str, Any]]:
+    """Yield each name with what `work(name, *rest)` returned or raised; fresh processes from time to time.
+
+    Not by `max_tasks_per_child`, which can wait for ever (Python's issue 115634).
+    """
+    size = RUNS_PER_PROCESS * jobs
+    for start in range(0, len(names), size):
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            waiting = {pool.submit(work, name, *rest): name for name in names[start : start + size]}
+            for future in as_completed(waiting):
+                error = future.exception()
+                yield waiting[future], error if error is not None else future.result()
+
+
+def told(error: Exception) -> str:
+    """Return an exception of the benchmark itself with where it came from."""
+    return f"THE BENCHMARK FAILED\n{''.join(traceback.format_exception(error))}"
 
 
 def main() -> None:
@@ -174,10 +201,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pcb = options.pcb.absolute() if options.pcb else None
     wanted = [case for case in cases(options.part) if options.only in case.name]
-    gpu = [case.name for case in wanted if case.fault and case.fault.needs_gpu and not torch.cuda.is_available()]
-    for name in gpu:
-        print(f"{name}: left out, it needs a GPU", file=sys.stderr)
-    found = [case for case in wanted if case.name not in gpu and not (folder / case.name).is_dir()]
+    found = [case for case in wanted if _can_run(case, pcb) and not (folder / case.name).is_dir()]
     for leftover in folder.glob("*.part"):
         shutil.rmtree(leftover)
     started = time.perf_counter()
