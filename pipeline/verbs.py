@@ -87,12 +87,14 @@ def diagnose(run: Run | Path | str) -> list[Finding]:
     Raises:
         RunError: there is no such run, or a record is damaged.
     """
+    from .training.causes import causes_first
     from .training.diagnosis import diagnose as judge
     from .training.history import History
 
     found = run if isinstance(run, Run) else Run.open(run)
     findings = judge(History.of(found))
     found.add_findings(findings)
+    found.add_findings(causes_first(found.findings()))
     return findings
 
 

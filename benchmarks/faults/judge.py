@@ -12,6 +12,7 @@ from rivals import RIVALS, Alarm
 from stored import Stored, load
 
 from pipeline.findings import Finding, worst_first
+from pipeline.training.causes import causes_first
 from pipeline.training.diagnosis import diagnose
 from pipeline.training.history import History
 from pipeline.training.history_prefix import history_until
@@ -75,7 +76,7 @@ def judge(name: str, part: Path, told_of_data: frozenset[str]) -> Judged:
     before = [finding for finding in _alarms(stored.preflight) if finding.id not in told_of_data]
     before += _refusal(stored)
     live = _told_live(stored.history)
-    final = _unique([*before, *diagnose(stored.history)])
+    final = causes_first(_unique([*before, *diagnose(stored.history)]))
     skipped = stored.history.step_values("skipped")
     onset = _onset(case, stored)
     return Judged(

@@ -21,6 +21,7 @@ from ..errors import TuneUpError
 from ..findings import Finding, Severity, worst_first
 from ..tensor_norms import EMPTY
 from . import proof, trial_checks
+from .causes import causes_first
 from .diagnosis import diagnose
 from .history import History
 from .trial import Trial, trial
@@ -68,7 +69,7 @@ class Preflight:
 
     def after(self, checked: Checked, findings: Sequence[Finding]) -> Preflight:
         """Return these checks behind one that was made before them."""
-        return Preflight((checked, *self.checks), tuple(worst_first([*findings, *self.findings])))
+        return Preflight((checked, *self.checks), tuple(worst_first(causes_first([*findings, *self.findings]))))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record for JSON and `preflight.json`."""
@@ -112,7 +113,7 @@ def run_preflight(
             findings += found
             if any(finding.id == "preflight.memory" for finding in found):
                 break  # a step that does not fit would take the machine down
-    return Preflight(tuple(checks), tuple(worst_first(findings + _not_run(checks, budget))))
+    return Preflight(tuple(checks), tuple(worst_first(causes_first(findings + _not_run(checks, budget)))))
 
 
 def _run(name: str, check: Callable[[Trial], Outcome], bench: Trial) -> tuple[Checked, list[Finding]]:

@@ -24,6 +24,7 @@ from ..known_keys import AUGMENT_KEYS
 from ..leash import chatter_to, tighten
 from ..model_source import load_weights, resolve_model
 from ..runs import EVENTS, Run, now, write_atomic, write_json
+from .causes import causes_first
 from .contract_check import SHARE, ContractCheck, check_augmentation, with_loading
 from .data_check import Prepared, check_data, check_labels
 from .diagnosis import diagnose
@@ -272,6 +273,7 @@ def _close(run: Run, outcome: dict[str, str], seconds: float) -> None:
     try:
         run.append(EVENTS, [{**event, "text": outcome["reason"]}])
         run.add_findings(diagnose(History.of(run)))
+        run.add_findings(causes_first(run.findings()))  # those of the checks before it among them
         run.update_state(**outcome, seconds=seconds, pid=None)
         if outcome["state"] == "complete":
             run.weights("resume").unlink(missing_ok=True)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from pipeline.findings import Finding
 from pipeline.tensor_norms import EMPTY, NO_GRADIENT
-from pipeline.training.diagnosis import FOLLOWS, RULES, diagnose, diagnose_with
+from pipeline.training.causes import FOLLOWS, causes_first
+from pipeline.training.diagnosis import RULES, diagnose, diagnose_with
 from pipeline.training.history import History
 from pipeline.training.history_prefix import history_until
 
@@ -235,8 +236,13 @@ def test_findings_speak_plainly_and_fit_json(case: Case) -> None:
         pl.DataFrame([{"evidence": str(finding.evidence)}])
 
 
+# What the checks before a training tell; `test_preflight` and `test_proof` bring each about.
+EARLY = {f"preflight.{name}" for name in ("cannot_overfit", "lr_too_high", "lr_too_low", "no_boxes", "not_finite")}
+EARLY |= {"proof.gradient_wrong"}
+
+
 def test_every_id_has_a_case() -> None:
-    known = {case[0] for case in CASES} | {"diagnosis.rule_failed"}
+    known = {case[0] for case in CASES} | {"diagnosis.rule_failed", *EARLY}
     assert set(FOLLOWS) | {cause for causes in FOLLOWS.values() for cause in causes} <= known
 
 
@@ -257,6 +263,15 @@ def test_what_follows_from_a_cause_is_a_note() -> None:
     assert found["optimizer.lr_too_high"].severity == "error"
     assert found["layer.dead_units"].severity == "info"
     assert found["layer.dead_units"].evidence["follows_from"] == ["optimizer.lr_too_high"]
+
+
+def test_what_a_check_tells_follows_from_what_spoilt_it() -> None:
+    early = Finding("preflight.lr_too_high", "warning", "x", {"lr0": 0.1}, "y")
+    later = Finding("norm.batch_too_small", "warning", "x")
+    first, second = causes_first([early, later])
+    assert (first.severity, first.evidence) == ("info", {"lr0": 0.1, "follows_from": ["norm.batch_too_small"]})
+    assert second == later
+    assert causes_first([early]) == [early]
 
 
 def test_a_rule_that_crashes_is_a_finding() -> None:
