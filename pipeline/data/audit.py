@@ -17,6 +17,8 @@ from ..findings import Finding, worst_first
 from .checks import CHECKS, Check, figures_of, take_snapshot
 from .dataset import Dataset
 from .duplicates import find_duplicates
+from .label_explanations import label_facts
+from .label_looks import LabelSampler
 from .picture_facts import picture_facts
 from .picture_headers import picture_headers
 
@@ -115,9 +117,14 @@ class _Run:
         """Return headers, facts and duplicates, each None if looking failed."""
         if headers is None:
             headers = self.tried("picture_headers", lambda: _headers(dataset))
-        facts = self.tried("picture_facts", lambda: picture_facts(dataset))
+        sampler = self.tried("label_sample", lambda: LabelSampler(dataset))
+        look = None if sampler is None else sampler.look
+        facts = self.tried("picture_facts", lambda: picture_facts(dataset, look=look))
         if facts is None:
             return {"headers": headers}
+        if sampler is not None:
+            labels = self.tried("label_looks", lambda: label_facts(dataset, sampler.looks()))
+            facts = replace(facts, labels=labels)
         return {
             "headers": headers,
             "facts": facts,

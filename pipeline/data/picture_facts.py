@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from ..errors import DataError
 from .dataset import Dataset
 from .digests import picture_digest
 from .images import read_picture
+from .label_explanations import LabelFacts
 from .perceptual_hash import ORIENTATIONS, SIDE, dct_hashes, thumbnail
 
 FACTS_SCHEMA: dict[str, Any] = {
@@ -40,13 +41,18 @@ class PictureFacts:
     Args:
         table: columns of `FACTS_SCHEMA`, one row per picture.
         thumbnails: grey, uint8 [pictures, 32, 32], in the order of the table; 0 where a picture has a problem.
+        labels: what lies in a sample of the boxes, if that was looked at.
     """
 
     table: pl.DataFrame
     thumbnails: NDArray[np.uint8]
+    labels: LabelFacts | None = None
 
 
-def picture_facts(dataset: Dataset, *, paths: Sequence[str] | None = None) -> PictureFacts:
+Looker = Callable[[str, NDArray[np.uint8]], None]
+
+
+def picture_facts(dataset: Dataset, *, paths: Sequence[str] | None = None, look: Looker | None = None) -> PictureFacts:
     """Decode every picture once and gather what its pixels tell.
 
     Never holds more pictures than there are threads. A picture that cannot be decoded has a `problem`.
@@ -54,6 +60,8 @@ def picture_facts(dataset: Dataset, *, paths: Sequence[str] | None = None) -> Pi
     Args:
         dataset: whose pictures are read, deep ones with its `value_range`.
         paths: only these of `images.path`, in this order.
+        look: called with the path and the pixels [height, width, 3] of every picture that can be decoded, from several
+            threads.
     """
     named = dataset.images["path"].to_list() if paths is None else list(paths)
     large = set(dataset.images.filter(pl.col("width").cast(pl.UInt64) * pl.col("height") > _LARGE)["path"])
@@ -61,7 +69,7 @@ def picture_facts(dataset: Dataset, *, paths: Sequence[str] | None = None) -> Pi
     rows: list[tuple[Any, ...]] = [()] * len(named)
 
     def look_at(place: int) -> None:
-        rows[place] = _look_at(dataset, named[place], thumbnails[place])
+        rows[place] = _look_at(dataset, named[place], thumbnails[place], look)
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         list(pool.map(look_at, [place for place, path in enumerate(named) if path not in large]))
@@ -71,7 +79,7 @@ def picture_facts(dataset: Dataset, *, paths: Sequence[str] | None = None) -> Pi
     return PictureFacts(pl.DataFrame(rows, schema=FACTS_SCHEMA, orient="row"), thumbnails)
 
 
-def _look_at(dataset: Dataset, name: str, small: NDArray[np.uint8]) -> tuple[Any, ...]:
+def _look_at(dataset: Dataset, name: str, small: NDArray[np.uint8], look: Looker | None) -> tuple[Any, ...]:
     """Return the row of one picture and write its thumbnail into `small`."""
     path = dataset.picture_path(name)
     digest = picture_digest(path)
@@ -79,6 +87,8 @@ def _look_at(dataset: Dataset, name: str, small: NDArray[np.uint8]) -> tuple[Any
         picture = read_picture(path) if dataset.value_range is None else read_picture(path, dataset.value_range)
     except DataError as error:
         return (name, digest, None, None, None, None, str(error))
+    if look is not None:
+        look(name, picture)
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
     mean, deviation = cv2.meanStdDev(grey)
     shrunk = thumbnail(grey)

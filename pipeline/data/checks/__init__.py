@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...findings import Finding
-from . import boxes, classes, effective, forgotten, labelled, leaks, overlaps, pictures, pixels, splits
+from . import (
+    boxes,
+    class_looks,
+    classes,
+    effective,
+    forgotten,
+    labelled,
+    leaks,
+    looks,
+    overlaps,
+    pictures,
+    pixels,
+    splits,
+)
 from .figures import figures_of
 from .snapshot import Snapshot, take_snapshot
 
@@ -15,6 +28,9 @@ Check = Callable[[Snapshot], list[Finding]]
 CHECKS: tuple[Check, ...] = (
     labelled.nothing_labelled,
     pixels.not_decoded,
+    looks.not_on_objects,
+    class_looks.classes_differ,
+    class_looks.classes_not_learnable,
     leaks.leak_identical,
     leaks.leak_alike,
     classes.missing_classes,
