@@ -489,7 +489,7 @@ HEALTHY: tuple[Healthy, ...] = (
     Healthy("resumed", resumes="whole"),
     Healthy("resumed_fine_tuned", start="plain", resumes="whole"),
     Healthy("accumulated", ("batch=2", "nbs=16", "epochs=4")),
-    Healthy("step_per_16_batches", ("batch=1", "nbs=16", "imgsz=160", "epochs=4", "freeze=10"), start="plain"),
+    Healthy("step_per_16_batches", ("batch=2", "nbs=32", "epochs=8", "warmup_epochs=0.5"), start="plain"),
     Healthy("small_batch", ("batch=2", "nbs=2", "epochs=1", "warmup_epochs=0.2")),
     Healthy("large_batch", ("batch=32", "nbs=32", "epochs=12", "warmup_epochs=2")),
     Healthy("backgrounds", change="backgrounds"),

@@ -18,7 +18,7 @@ from pipeline.training.history import History
 from pipeline.training.history_prefix import history_until
 from pipeline.training.trainer import JUDGED_EVERY
 
-AUDIT = ("audit.", "boxes.", "classes.", "images.", "labels.", "split.")  # ids of what the data set itself is told
+AUDIT = ("audit.", "augment.", "boxes.", "classes.", "images.", "labels.", "split.")  # of what the pictures are told
 LIVE_LABELS = ("labels.not_learnable",)  # of the diagnosis, not of the audit
 
 

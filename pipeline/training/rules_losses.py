@@ -30,6 +30,9 @@ WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded ch
 ONE_TERM, OTHER_TERM = 0.99, 0.005
 DEFAULT_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of Ultralytics
 ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far: rules of thumb that healthy runs keep away from
+# In the first steps from random weights a loss has to rise above all it was before, too, and not only because objects are
+# assigned at last. Calibrated: healthy starts then reach 1.15 times their first loss, from a tenth of the box loss.
+UNSETTLED, ROSE_ABOVE, ASSIGNED = 100, 1.2, 0.25
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
@@ -106,7 +109,7 @@ def judge_divergence(history: History) -> Finding | None:
     advice = f"{rate_knob(history, rate / 3)}: a third; lower it again if the loss still leaves its best behind"
     if len(loss) > WINDOW:
         best = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
-        if loss[-1] > ROSE * loss[best] > 0:
+        if loss[-1] > ROSE * loss[best] > 0 and _really_rises(history, loss, begin, best):
             step = begin + best + WINDOW
             return Finding(
                 "loss.divergence",
@@ -116,6 +119,23 @@ def judge_divergence(history: History) -> Finding | None:
                 advice,
             )
     return _val_rises(history, advice)
+
+
+def _really_rises(history: History, loss: Values, begin: int, best: int) -> bool:
+    """Whether a rise is more than objects being assigned at last.
+
+    Random weights assign hardly any object for some steps, so that the loss is small until they do: it then rises to
+    its usual height, the box term by magnitudes.
+    """
+    if not starts_random(history) or begin + best >= UNSETTLED:
+        return True
+    boxes = [name for name in history.steps.columns if name.endswith("box_loss")]
+    if boxes:
+        assigned = _smooth(np.sum([history.step_values(name) for name in boxes], axis=0)[begin:])
+        if assigned[best] < ASSIGNED * assigned[-1]:
+            return False
+    earlier = _smooth(plain_loss(history))[: begin + best + 1]
+    return bool(loss[-1] > ROSE_ABOVE * np.nanmax(earlier))
 
 
 def _val_rises(history: History, advice: str) -> Finding | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import Rule, median, number, percent, plain_loss
+from .judging import Rule, median, number, percent, plain_loss, usual_rate
 
 DEFAULT_LR0 = (
     0.01  # of Ultralytics; a person who writes it under optimizer=auto cannot be told from one who wrote nothing
@@ -63,9 +63,10 @@ def judge_auto_rate(history: History) -> Finding | None:
 
 
 def judge_decay(history: History) -> Finding | None:
-    """Report a weight decay that outweighs what the gradients teach."""
+    """Report a weight decay that outweighs the gradients at a usual rate; a rate that is too high is told as such."""
     context = history.context
-    rate, decay, momentum = (number(context.get(name)) for name in ("lr0", "weight_decay", "momentum"))
+    decay, momentum = number(context.get("weight_decay")), number(context.get("momentum"))
+    rate = min(number(context.get("lr0")), usual_rate(history))
     decoupled = context.get("optimizer") in ("AdamW", "Adam")  # the others pass decay through their momentum
     share = rate * decay / (1.0 if decoupled or not momentum < 1 else 1.0 - momentum)
     if not share > DECAY_TOO_HIGH:
