@@ -30,8 +30,8 @@ WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded ch
 ONE_TERM, OTHER_TERM = 0.99, 0.005
 DEFAULT_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of Ultralytics
 ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far: rules of thumb that healthy runs keep away from
-# In the first steps from random weights a loss has to rise above all it was before, too, and not only because objects are
-# assigned at last. Calibrated: healthy starts then reach 1.15 times their first loss, from a tenth of the box loss.
+# In the first steps from random weights a loss has to rise above all it was before, and not only because objects are at
+# last assigned. Calibrated: healthy starts then reach 1.15 times their first loss, from a tenth of the box loss.
 UNSETTLED, ROSE_ABOVE, ASSIGNED = 100, 1.2, 0.25
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
