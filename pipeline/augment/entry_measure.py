@@ -26,9 +26,14 @@ class EntryMeasure:
         own: class name -> boxes of the pictures that were asked for; a mosaic yields those of others as well.
         survival_error: class name -> standard error of yielded / own, over pictures: boxes of one picture are lost
             together, and what a mosaic yields depends on which partners it draws.
+        looked_at: class name -> boxes that came out and whose object was looked for: those that lie wholly in the
+            picture, and of the first dozen of a picture.
+        made_out: class name -> how many of these objects can be made out.
+        made_out_error: class name -> standard error of made_out / looked_at, over pictures.
+        hidden_error: of the share that cannot be made out, over pictures and all classes.
         pasted: class name -> pasted objects, not counted in `yielded`.
         inflation: median area of the box / area of the quadrilateral into which the labelled box was turned.
-        contrast: class name -> (median contrast after / before, boxes).
+        contrast: class name -> (median contrast after / before, boxes); above 1 only as far as it is the object's own.
         detail: class name -> (median detail after / before, boxes that have any).
         noise: class name -> (median noise / contrast after, median before).
         short_before: px, short sides of the boxes of the pictures that were asked for, sorted.
@@ -54,6 +59,10 @@ class EntryMeasure:
     yielded: dict[str, int] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)
     survival_error: dict[str, float] = field(default_factory=dict)
+    looked_at: dict[str, int] = field(default_factory=dict)
+    made_out: dict[str, int] = field(default_factory=dict)
+    made_out_error: dict[str, float] = field(default_factory=dict)
+    hidden_error: float = 0.0
     pasted: dict[str, int] = field(default_factory=dict)
     inflation: float | None = None
     contrast: dict[str, tuple[float, int]] = field(default_factory=dict)
@@ -78,12 +87,18 @@ class EntryMeasure:
         own = sum(self.own.values())
         return sum(self.yielded.values()) / own if own else None
 
+    @property
+    def hidden(self) -> float | None:
+        """Share of the objects looked at that cannot be made out any more, though their boxes come out."""
+        total = sum(self.looked_at.values())
+        return 1 - sum(self.made_out.values()) / total if total else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record for JSON, without the side of every box."""
         record = asdict(self)
         for name in ("short_before", "short_after"):
             record[name] = _quantiles(record[name])
-        return {**record, "survival": self.survival}
+        return {**record, "survival": self.survival, "hidden": self.hidden}
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:

@@ -57,6 +57,7 @@ def violations(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]
         *(lost or _lost(measure, limits)),
         *_grown(measure, limits),
         *_small(measure, limits),
+        *_hidden(measure, limits),
         *_faded(measure, limits),
         *_noisy(measure, limits),
         *_shifted(measure, limits),
@@ -179,6 +180,45 @@ def _small(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]:
     text = f"makes {shares[1]:.0%} of the boxes smaller than {limits.smallest:g} px (before: {shares[0]:.0%})"
     figures = {"before": shares[0], "after": shares[1], "limit": limits.smallest}
     return [Violation("augment.boxes_small", "warning", text, figures, weaker_helps=True)]
+
+
+def _hidden(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]:
+    """Judge what stands in boxes: by class, and over all classes where each has too few objects to prove it."""
+    shares = {name: 1 - measure.made_out[name] / total for name, total in sorted(measure.looked_at.items())}
+    most = [name for name in shares if measure.entry == WHOLE and _least_hidden(measure, name) > _LOST_HALF]
+    if most:
+        text = f"leaves boxes on objects of which less than a third can be made out: {_counts(measure, most)}"
+        figures = {"hidden": {name: shares[name] for name in most}, "limit": _LOST_HALF}
+        return [Violation("augment.objects_hidden", "error", text, figures)]
+    some = [name for name in shares if _least_hidden(measure, name) > limits.hidden]
+    if not some and _least_hidden(measure) <= limits.hidden:
+        return []
+    text = f"leaves boxes on objects of which less than a third can be made out: {_counts(measure, some)}"
+    # An entry that hides some of all has told of every class; the whole stage tells it only where no entry does.
+    told = some or ([] if measure.entry == WHOLE else list(shares))
+    figures = {"hidden": {name: shares[name] for name in told}, "share": measure.hidden, "limit": limits.hidden}
+    return [Violation("augment.objects_hidden", "warning", text, figures, weaker_helps=True)]
+
+
+def doubtful(measure: EntryMeasure, limits: ContractConfig) -> bool:
+    """Return whether more is hidden than the limit, but by so little that it may be chance: more draws would tell."""
+    return (measure.hidden or 0.0) > limits.hidden and not _hidden(measure, limits)
+
+
+def _least_hidden(measure: EntryMeasure, name: str | None = None) -> float:
+    """Return the lower end of the interval for the share of hidden objects of a class, or of all classes."""
+    if name is None:
+        total, kept, error = sum(measure.looked_at.values()), sum(measure.made_out.values()), measure.hidden_error
+    else:
+        total, kept, error = measure.looked_at[name], measure.made_out[name], measure.made_out_error.get(name, 0.0)
+    return 1 - upper_bound(kept, total, error, measure.drawn_pictures)
+
+
+def _counts(measure: EntryMeasure, names: Sequence[str]) -> str:
+    known = {name: (total - measure.made_out[name], total) for name, total in measure.looked_at.items()}
+    rows = [(f" of {name}", *known[name]) for name in names]
+    rows = rows or [(" of all", sum(hidden for hidden, _ in known.values()), sum(total for _, total in known.values()))]
+    return ", ".join(f"{hidden / total:.0%}{words} ({hidden} of {total})" for words, hidden, total in rows)
 
 
 def _faded(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]:

@@ -53,15 +53,18 @@ class Measure:
         """Return the median time of the stage that acts, per picture."""
         return statistics.median(self.stage.seconds(index, seed_of(index, 0)) for index in self.indices[:_TIMED])
 
-    def entry(self, entry: str, policy: Policy, *, until: float | None = None) -> EntryMeasure:
+    def entry(self, entry: str, policy: Policy, *, draws: int = 1, until: float | None = None) -> EntryMeasure:
         """Measure one entry, forced to act on every picture.
 
         Args:
             entry: of the policy.
             policy: as in training.
+            draws: of every picture.
             until: `time.monotonic()` after which only as many more pictures are drawn as it takes to say anything.
         """
-        return self._measure(entry, probability_of(policy, entry), policy.only(entry, forced=True), until=until)
+        return self._measure(
+            entry, probability_of(policy, entry), policy.only(entry, forced=True), draws=draws, until=until
+        )
 
     def whole(self, policy: Policy, draws: int, *, until: float | None = None) -> EntryMeasure:
         """Measure the whole stage, which acts as in training, on so many draws of every picture."""

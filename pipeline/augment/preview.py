@@ -214,6 +214,8 @@ def facts_words(measure: EntryMeasure, labels: Mapping[str, str]) -> str:
     if measure.failure:
         return ""
     parts = [] if measure.survival is None else [f"{measure.survival:.0%} as many boxes come out"]
+    if measure.hidden is not None and measure.hidden >= _PLAIN:
+        parts.append(f"{measure.hidden:.0%} of the objects hidden in their boxes")
     if measure.pasted:
         parts.append(f"{sum(measure.pasted.values())} objects pasted into {measure.pictures} pictures")
     if measure.inflation is not None and abs(measure.inflation - 1) >= _PLAIN:

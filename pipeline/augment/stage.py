@@ -201,13 +201,19 @@ class Stage:
         traced = labels["cls"].numpy().reshape(-1).astype(np.int64)
         known = np.maximum(traced, 0)
         own = self.classes[known] if len(self.classes) else known
+        places = corners[..., :2].astype(np.float64)
         return Drawn(
             picture=picture,
             boxes=np.concatenate([centre - half, centre + half], axis=1),
             rows=np.where(traced < 0, -1, traced),
             class_ids=np.where(traced < 0, -1 - traced, own),
-            quads=corners[..., :2].astype(np.float64),
-            whole=(corners[..., 2] > 0).all(axis=1),
+            quads=places,
+            # Albumentations lets corners lie outside and does not say so; half a pixel is what it rounds by.
+            whole=(
+                (corners[..., 2] > 0)
+                & (places >= -0.5).all(axis=2)
+                & (places <= (width + 0.5, height + 0.5)).all(axis=2)
+            ).all(axis=1),
         )
 
 

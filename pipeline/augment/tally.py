@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from .contrast import Contrast, contrast_of, contrast_ratio, detail_ratio, noise_ratio
 from .entry_measure import EntryMeasure
 from .stage import Drawn
+from .visibility import MADE_OUT, Looks, certain, seen
 
 _BOXES = 12  # boxes of one picture whose contrast is taken: a picture of wheat has a hundred, all of a kind
 _SMALL = 2.0  # grey levels: an object that stands out by less cannot lose anything
@@ -29,6 +30,8 @@ class Plain:
     drawn: Drawn
     grey: npt.NDArray[np.uint8]
     contrasts: dict[int, Contrast]  # row of the box -> contrast
+    places: dict[int, int]  # row of the box -> its place in `looks`, where one could say that it is hidden
+    looks: Looks
     own: Counter[str]
 
 
@@ -38,7 +41,10 @@ def plain_picture(drawn: Drawn, names: Sequence[str]) -> Plain:
     rows = drawn.rows[:_BOXES]
     found = {int(row): contrast_of(grey, box) for row, box in zip(rows, drawn.boxes, strict=False)}
     contrasts = {row: value for row, value in found.items() if value is not None and value.contrast >= _SMALL}
-    return Plain(drawn, grey, contrasts, Counter(names[c] for c in drawn.class_ids))
+    known = [place for place, row in enumerate(rows) if int(row) in contrasts]
+    looks, sure = certain(grey, drawn.boxes[known])
+    places = {int(rows[at]): place for place, at in enumerate(known) if sure[place]}
+    return Plain(drawn, grey, contrasts, places, looks, Counter(names[c] for c in drawn.class_ids))
 
 
 class Tally:
@@ -49,6 +55,7 @@ class Tally:
         self.own: Counter[str] = Counter()
         self.yielded: Counter[str] = Counter()
         self.counts: dict[int, tuple[Counter[str], Counter[str]]] = {}  # picture -> own, yielded
+        self.sights: dict[int, tuple[Counter[str], Counter[str]]] = {}  # picture -> looked at, made out
         self.pasted: Counter[str] = Counter()
         self.inflations: list[float] = []
         self.contrasts: dict[str, list[tuple[float, float, float]]] = {}  # ratio, noise after, noise before
@@ -64,26 +71,44 @@ class Tally:
         yielded = Counter(self.names[c] for c in drawn.class_ids[drawn.rows >= 0])
         self.own += plain.own
         self.yielded += yielded
-        own_before, yielded_before = self.counts.get(index, (Counter(), Counter()))
-        self.counts[index] = own_before + plain.own, yielded_before + yielded
+        _count(self.counts, index, plain.own, yielded)
         self.pasted += Counter(self.names[c] for c in drawn.class_ids[drawn.rows < 0])
         self.inflations += inflations(drawn)
         self.short_before += _short_sides(plain.drawn)
         self.short_after += _short_sides(drawn)
-        for row, class_id, box in zip(drawn.rows, drawn.class_ids, drawn.boxes, strict=True):
+        self._add_contrasts(plain, drawn, grey, self._looked(index, plain, drawn, grey))
+        self.pictures.append(_picture_facts(plain, drawn, grey))
+
+    def _looked(self, index: int, plain: Plain, drawn: Drawn, grey: npt.NDArray[np.uint8]) -> dict[int, float]:
+        """Look which objects can be made out; returns the gain of those that can, by place in `drawn`."""
+        known = [at for at, row in enumerate(drawn.rows) if int(row) in plain.places and drawn.whole[at]]
+        before = plain.looks.of([plain.places[int(drawn.rows[at])] for at in known])
+        sights = seen(before, grey, drawn.quads[known])
+        names = [self.names[drawn.class_ids[at]] for at in known]
+        out = Counter(name for name, share in zip(names, sights.share, strict=True) if share >= MADE_OUT)
+        _count(self.sights, index, Counter(names), out)
+        return {at: float(sights.gain[i]) for i, at in enumerate(known) if sights.share[i] >= MADE_OUT}
+
+    def _add_contrasts(
+        self, plain: Plain, drawn: Drawn, grey: npt.NDArray[np.uint8], gains: Mapping[int, float]
+    ) -> None:
+        for at, (row, class_id, box) in enumerate(zip(drawn.rows, drawn.class_ids, drawn.boxes, strict=True)):
             before = plain.contrasts.get(int(row))
             after = contrast_of(grey, box) if before is not None else None
             if before is not None and after is not None:
-                facts = contrast_ratio(before, after), noise_ratio(after), noise_ratio(before)
+                # Edges of holes and black corners are contrast too, but none of the object's.
+                ratio = min(contrast_ratio(before, after), max(1.0, gains.get(at, 1.0)))
+                facts = ratio, noise_ratio(after), noise_ratio(before)
                 self.contrasts.setdefault(self.names[class_id], []).append(facts)
                 detail = detail_ratio(before, after)
                 if detail is not None:
                     self.details.setdefault(self.names[class_id], []).append(detail)
-        self.pictures.append(_picture_facts(plain, drawn, grey))
 
     def result(self, entry: str, probability: float, **rest: Any) -> EntryMeasure:
         """Sum up."""
         facts = np.array(self.pictures, dtype=float)
+        sights = list(self.sights.values())
+        looked_at, made_out = (sum((pair[side] for pair in sights), Counter[str]()) for side in (0, 1))
         medians = {name: np.median(rows, axis=0).tolist() for name, rows in sorted(self.contrasts.items())}
         return EntryMeasure(
             entry=entry,
@@ -94,6 +119,10 @@ class Tally:
             yielded=dict(self.yielded),
             own=dict(self.own),
             survival_error={name: ratio_error(list(self.counts.values()), name) for name in self.own},
+            looked_at=dict(looked_at),
+            made_out={name: made_out[name] for name in looked_at},
+            made_out_error={name: ratio_error(sights, name) for name in looked_at},
+            hidden_error=ratio_error([_together(*pair) for pair in sights], ""),
             pasted=dict(self.pasted),
             inflation=statistics.median(self.inflations) if self.inflations else None,
             contrast={name: (middle[0], len(self.contrasts[name])) for name, middle in medians.items()},
@@ -108,6 +137,19 @@ class Tally:
             clipped=float(facts[:, 4].mean()),
             **rest,
         )
+
+
+def _count(
+    counts: dict[int, tuple[Counter[str], Counter[str]]], index: int, total: Counter[str], kept: Counter[str]
+) -> None:
+    """Add to the two counts of a picture."""
+    before = counts.get(index, (Counter(), Counter()))
+    counts[index] = before[0] + total, before[1] + kept
+
+
+def _together(total: Counter[str], kept: Counter[str]) -> tuple[Counter[str], Counter[str]]:
+    """Return the two counts of a picture over all classes."""
+    return Counter({"": total.total()}), Counter({"": kept.total()})
 
 
 def ratio_error(counts: Sequence[tuple[Counter[str], Counter[str]]], name: str) -> float:
@@ -140,13 +182,17 @@ def _is_black(plain: Plain, drawn: Drawn, grey: npt.NDArray[np.uint8]) -> bool:
     On a dark field what lies between the objects is black by itself: there a picture counts only if its objects are
     black as well. A crop or a quarter of a mosaic that holds none says nothing.
     """
-    if np.percentile(grey, 99) > _BLACK_PICTURE or np.percentile(plain.grey, 99) <= _BLACK_PICTURE:
+    if not _all_but_black(grey) or _all_but_black(plain.grey):
         return False
     if np.median(plain.grey) > _BLACK_PICTURE:
         return True
     corners = drawn.boxes[drawn.rows >= 0].astype(int)
     parts = [grey[y0 : y1 + 1, x0 : x1 + 1] for x0, y0, x1, y1 in corners]
     return bool(parts) and all(np.percentile(part, 90) <= _BLACK_PICTURE for part in parts if part.size)
+
+
+def _all_but_black(grey: npt.NDArray[np.uint8]) -> bool:
+    return bool(np.count_nonzero(grey > _BLACK_PICTURE) <= 0.01 * grey.size)
 
 
 def inflations(drawn: Drawn) -> list[float]:

@@ -18,7 +18,8 @@ from .data_page import finding_record
 HEADINGS = ("entry", "setting", "acts on", "boxes", "size", "contrast", "noise", "mean", "ms")
 CAPTION = (
     "Acts on: share of the pictures in training. Boxes: how many come out for those that go in (mosaic, mixup and "
-    "cutmix bring in those of other pictures), and with a + how many objects were pasted. Size: a box against the "
+    "cutmix bring in those of other pictures), and with a + how many objects were pasted; hidden: boxes whose object "
+    "cannot be made out any more. Size: a box against the "
     "object in it, after turning. Contrast: object against surround, after / before, of the class that loses most. "
     "Noise: as a multiple of that contrast, of the noisiest class. Mean: its shift, of 255 grey levels. ms: time per "
     "picture."
@@ -27,6 +28,7 @@ _UNSEEN = "The pictures of the augmentation cannot be shown"
 # Finding -> heading of the figure that it is about.
 _ABOUT = {
     "augment.boxes_lost": "boxes",
+    "augment.objects_hidden": "boxes",
     "augment.nothing_pasted": "boxes",
     "augment.boxes_grown": "size",
     "augment.boxes_small": "size",
@@ -171,7 +173,8 @@ def _acts_on(entry: Mapping[str, Any]) -> str:
 def _boxes(entry: Mapping[str, Any]) -> str:
     kept = "–" if entry["survival"] is None else f"{100 * entry['survival']:.0f} %"
     pasted = sum(entry["pasted"].values())
-    return f"{kept} +{pasted}" if pasted else kept
+    hidden = f"{100 * (entry.get('hidden') or 0):.0f}"  # a record of an older version does not say
+    return kept + (f" +{pasted}" if pasted else "") + (f", {hidden} % hidden" if hidden != "0" else "")
 
 
 def _contrast(entry: Mapping[str, Any]) -> tuple[str, str]:
