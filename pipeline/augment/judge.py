@@ -179,8 +179,8 @@ def _small(measure: EntryMeasure, limits: ContractConfig) -> list[Violation]:
         return []
     text = f"makes {shares[1]:.0%} of the boxes smaller than {limits.smallest:g} px (before: {shares[0]:.0%})"
     figures = {"before": shares[0], "after": shares[1], "limit": limits.smallest}
-    # Of the whole stage a note: mosaic and scale together halve boxes on any data, which at a small imgsz is a quarter of
-    # them (the field demo at 96 px); each entry by itself has been judged.
+    # Of the whole stage a note: mosaic and scale together halve boxes on any data, which at a small imgsz concerns a
+    # quarter of them (the field demo at 96 px); each entry by itself has been judged.
     severity: Severity = "info" if measure.entry == WHOLE else "warning"
     return [Violation("augment.boxes_small", severity, text, figures, weaker_helps=True)]
 
