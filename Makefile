@@ -17,10 +17,10 @@ READY := $(VENV)/.ready
 STEEL := datasets/steel/images/.ready
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo audit contract preview doctor proof train eval report runs test test-gpu lint bench lock wheels
+.PHONY: help setup demo audit contract preview doctor proof train eval report runs test test-benchmarks test-gpu lint bench lock wheels
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  Variables: CONFIG=configs/defects.yaml   ARGS="data=my_pictures train.epochs=50"   RUN=runs/NAME'
 	@echo '             TORCH_BACKEND=cpu|auto|cu128 (which build of torch)   WHEELS=FOLDER (install without a network)'
@@ -79,6 +79,9 @@ runs: $(READY)  ## List the runs
 
 test: $(READY)  ## Run the tests (offline, on the CPU, at most four at once)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-benchmarks: $(READY)  ## Run the fault benchmark in small (under three minutes)
+	@$(BIN)/python -m pytest -m benchmark $(ARGS)
 
 test-gpu: $(READY)  ## Run the tests and timings that need a GPU
 	@PYTHON=$(BIN)/python benchmarks/gpu.sh

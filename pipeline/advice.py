@@ -50,7 +50,8 @@ def knobs_of(finding: Finding, last: Path | None = None) -> tuple[Knob, ...]:
     knobs = tuple(Knob(key, value) for key, _, value in (text.partition("=") for text in texts))
     if last is not None:
         knobs = tuple(Knob(k.key, str(last.absolute())) if k.value == _LAST else k for k in knobs)
-    return knobs if all(map(_can_be_turned, knobs)) and _is_accepted(knobs) else ()
+    once = len({knob.key for knob in knobs}) == len(knobs)
+    return knobs if once and all(map(_can_be_turned, knobs)) and _is_accepted(knobs) else ()
 
 
 def _can_be_turned(knob: Knob) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ConfigError, TuneUpError
 from ..policy import PROBABILITIES, Policy, entries
 from ..transform_list import MOVES
-from ..transform_specs import spec_of
+from ..transform_specs import require_albumentations, spec_of
 from .entry_measure import WHOLE, EntryMeasure
 from .stage import Drawn, Stage
 from .tally import Tally, is_grey, plain_picture
@@ -76,10 +76,15 @@ class Measure:
         Raises:
             ConfigError: it is none, or a group of several.
         """
+        name, probability = type(transform).__name__, float(getattr(transform, "p", 1.0))
+        try:
+            require_albumentations()
+        except ConfigError as error:
+            return EntryMeasure(name, probability, failure="; ".join(error.problems))
         single_transform(transform)
         forced = copy.deepcopy(transform)
         forced.p = 1.0
-        return self._measure(type(transform).__name__, float(transform.p), Policy.off(), (forced,))
+        return self._measure(name, probability, Policy.off(), (forced,))
 
     def _measure(
         self,

@@ -28,10 +28,10 @@ def spoilt(model: nn.Module) -> list[str]:
 
 
 def spoilt_words(model: nn.Module) -> str:
-    """Return them as the subject of a sentence: `model.3.bn.running_var and 4 more are`."""
+    """Return the first of them, and how many more there are."""
     names = spoilt(model)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}"
+    return f"{', '.join(names[:3])}{more}"
 
 
 def for_use(trainer: TuneUpTrainer) -> dict[str, Any] | None:

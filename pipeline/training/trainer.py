@@ -109,8 +109,8 @@ class TuneUpTrainer(SteppingTrainer):
         model = unwrap_model(self.model)
         if checkpoints.spoilt(model):
             raise TrainingError(
-                f"the weights to start from: {checkpoints.spoilt_words(model)} not finite; choose another checkpoint "
-                f"with model=FILE"
+                f"the weights to start from are not finite in {checkpoints.spoilt_words(model)}; choose another "
+                f"checkpoint with model=FILE"
             )
         self.monitor.watch(self.model.named_parameters())
         self.guard.watch(model)
@@ -260,7 +260,8 @@ class TuneUpTrainer(SteppingTrainer):
         checkpoint = checkpoints.for_use(self)
         if checkpoint is None:
             raise TrainingError(
-                f"{checkpoints.spoilt_words(self.ema.ema)} no longer finite after epoch {self.epoch + 1}; {NAN_ADVICE}"
+                f"the weights are no longer finite after epoch {self.epoch + 1}, in "
+                f"{checkpoints.spoilt_words(self.ema.ema)}; {NAN_ADVICE}"
             )
         checkpoints.write(self.last, checkpoint)
         if self.best_fitness == self.fitness:

@@ -20,7 +20,7 @@ def call(program: str, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_broken_trainings_are_named_and_healthy_ones_left_in_peace(tmp_path: Path) -> None:
     trained = call("run.py", "small", str(tmp_path), "--jobs", "2")
     assert trained.returncode == 0, trained.stderr[-3000:]
