@@ -76,7 +76,8 @@ def judge(name: str, part: Path, told_of_data: frozenset[str]) -> Judged:
     before = [finding for finding in _alarms(stored.preflight) if finding.id not in told_of_data]
     before += _refusal(stored)
     live = _told_live(stored.history)
-    final = causes_first(_unique([*before, *diagnose(stored.history)]))
+    told = [finding for _, finding in live]  # a run keeps what was told while it went on
+    final = causes_first(_unique([*before, *told, *diagnose(stored.history)]))
     skipped = stored.history.step_values("skipped")
     onset = _onset(case, stored)
     return Judged(
