@@ -235,7 +235,7 @@ def judge_learning(history: History) -> Finding | None:
     steps, total = history.steps.height, total_steps(history)
     if steps < max(LEAST_STEPS, JUDGED_FROM * total) or not way >= WAY or not starts_random(history):
         return None
-    # From its highest, not its first steps: random weights may assign hardly any object then, so that it rises at first.
+    # From its highest, not its first steps: random weights may assign hardly any object then, and it rises at first.
     early = _smooth(loss)[: 3 * len(loss) // 4]
     first = max(median(loss[: 2 * WINDOW]), float(np.nanmax(early)) if np.isfinite(early).any() else 0.0)
     last = median(loss[-2 * WINDOW :])
