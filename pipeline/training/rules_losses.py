@@ -31,8 +31,8 @@ ONE_TERM, OTHER_TERM = 0.99, 0.005
 DEFAULT_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of Ultralytics
 ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far: rules of thumb that healthy runs keep away from
 # In the first steps from random weights a loss has to rise above all it was before, and not only because objects are at
-# last assigned. Calibrated: healthy starts then reach 1.15 times their first loss, from a tenth of the box loss.
-UNSETTLED, ROSE_ABOVE, ASSIGNED = 100, 1.2, 0.25
+# last assigned. Calibrated: healthy starts then reach 1.15 times their first loss, from less than 0.4 of the box loss.
+UNSETTLED, ROSE_ABOVE, ASSIGNED = 100, 1.2, 0.4
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
@@ -200,16 +200,19 @@ def _memorised(history: History) -> Finding | None:
     pictures = min(int(context.get("train_images") or 0), batch * batches)
     passes = history.epochs.height
     loss = _smooth(plain_loss(history))
-    if not 0 < pictures <= FEW_PICTURES or passes < MANY_PASSES or len(loss) < 2 or not loss[-1] < MEMORISED * loss[0]:
+    if not 0 < pictures <= FEW_PICTURES or passes < MANY_PASSES or len(loss) < 2:
+        return None
+    first = float(np.nanmax(loss[: len(loss) // 2 + 1]))  # hardly any object may be assigned in the very first steps
+    if not loss[-1] < MEMORISED * first:
         return None
     val = plain_loss(history, "val")
     if not val[-1] > (1 + GAP) * loss[-1]:
         return None
-    since = int(np.argmax(loss < MEMORISED * loss[0])) + WINDOW
+    since = int(np.nanargmax(loss)) + int(np.argmax(loss[int(np.nanargmax(loss)) :] < MEMORISED * first)) + WINDOW
     return Finding(
         "loss.overfitting",
         "warning",
-        f"at most {pictures} pictures were seen {passes} times each; their loss fell to {percent(loss[-1] / loss[0])} "
+        f"at most {pictures} pictures were seen {passes} times each; their loss fell to {percent(loss[-1] / first)} "
         f"({loss[-1]:.3g}), on val it is {val[-1]:.3g}: they are learnt by heart",
         {
             "step": since,

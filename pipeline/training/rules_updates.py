@@ -101,7 +101,8 @@ def judge_direction(history: History) -> Finding | None:
     if len(recent) < PROBES_OPPOSED:
         return None
     cosine = float(np.mean([number(probe["cosine"]) for probe in recent]))
-    if not cosine < OPPOSED:
+    limit = OPPOSED - _complementary(history)
+    if not cosine < limit:
         return None
     by_layer: dict[str, list[float]] = {}
     for probe in recent:
@@ -114,9 +115,19 @@ def judge_direction(history: History) -> Finding | None:
         "warning",
         f"successive gradients point against each other: mean cosine {cosine:.2f} over the last {len(recent)} samples, "
         f"since step {recent[0].get('step')}{worst and f', most in {worst}'}",
-        {"step": int(recent[0].get("step") or 0), "cosine": cosine, "layer": worst, "limit": OPPOSED},
+        {"step": int(recent[0].get("step") or 0), "cosine": cosine, "layer": worst, "limit": limit},
         f"{rate_knob(history, rate / 3)}: a third, so that a step ends before the slope turns round",
     )
+
+
+def _complementary(history: History) -> float:
+    """Return how far below zero the cosine of successive gradients lies because an epoch's batches complete each other.
+
+    Of n batches drawn without replacement, whose gradients differ from their mean, any two have a correlation of
+    -1 / (n - 1) (Cochran, Sampling Techniques, 1977, section 2.9).
+    """
+    steps = int(history.context.get("batches_per_epoch") or 0) // max(int(history.context.get("accumulate") or 1), 1)
+    return 1.0 / (steps - 1) if steps > 2 else 1.0
 
 
 def _largest_group(probe: Mapping[str, Any]) -> tuple[str, float]:
