@@ -86,7 +86,7 @@ class Fault:
         start: None: random weights; "plain": trained ones; else a change of them (`material.CHANGED_WEIGHTS`).
         patch: code of the user's own.
         resumes: stop after half of the epochs and go on; "lost": without the optimizer's state.
-        onset: "start" (step 0), "door" (noted by it), "resume", or "val" (where val was best).
+        onset: "start" (step 0), "door" (noted by it), "resume", or "gap" (where val leaves train behind).
         knob: whether turning a knob of the configuration mends it.
         optimizer: instead of the cell's.
         needs_gpu: cannot be brought about on a CPU.
@@ -393,7 +393,7 @@ FAULTS: tuple[Fault, ...] = (
         ("loss.divergence",),
         ("overfitting",),
         ("fraction=20", "epochs=60", "warmup_epochs=3", *_OVERFIT[1:]),
-        onset="val",
+        onset="gap",
         knob=True,
     ),
     Fault(

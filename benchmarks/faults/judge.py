@@ -16,6 +16,7 @@ from pipeline.training.causes import causes_first
 from pipeline.training.diagnosis import diagnose
 from pipeline.training.history import History
 from pipeline.training.history_prefix import history_until
+from pipeline.training.judging import plain_loss
 from pipeline.training.trainer import JUDGED_EVERY
 
 AUDIT = ("audit.", "augment.", "boxes.", "classes.", "images.", "labels.", "split.")  # of what the pictures are told
@@ -132,15 +133,16 @@ def _onset(case: Case, stored: Stored) -> int | None:
         return None
     if case.fault.onset == "start":
         return 0
-    if case.fault.onset == "val":
-        return _best_on_val(stored.history)
+    if case.fault.onset == "gap":
+        return _gap_opens(stored.history)
     return stored.outcome["onset"]
 
 
-def _best_on_val(history: History) -> int | None:
-    """Return the step after which val's loss was never again as low: learning by heart begins there."""
-    losses, steps = history.epoch_values("val_loss"), history.epoch_values("steps")
-    return int(steps[losses.argmin()]) if len(losses) else None
+def _gap_opens(history: History) -> int | None:
+    """Return the step from which the loss on val is half as large again as on train: learning by heart begins."""
+    train, val = plain_loss(history, "train"), plain_loss(history, "val")
+    open_ = np.flatnonzero(val > 1.5 * train)
+    return int(history.epoch_values("steps")[open_[0]]) if len(open_) else None
 
 
 def right_ids(fault: Fault) -> tuple[str, ...]:

@@ -1,0 +1,139 @@
+"""Draw four cases of the fault benchmark: what the curve of a broken training looks like, and who says what when.
+
+    python benchmarks/faults/pictures.py OUT/heldout [FOLDER]      # default: docs/benchmarks/faults
+
+Each picture holds the broken training, a healthy one on the same pictures, the step at which the fault begins, the
+first right finding, and the alarms of other tools below.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from catalogue import Case, cases
+from judge import Judged, judge, right_ids
+from stored import load
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from pipeline.training.history import History, Values
+from pipeline.training.judging import plain_loss
+
+HEALTHY, FAULTY, FOUND, OTHERS = "#7a8a99", "#c43c2e", "#1f6f43", "#555555"
+Curve = Callable[[History], tuple[Values, Values]]  # steps, values
+
+
+def loss(history: History) -> tuple[Values, Values]:
+    """The loss under fixed weights of its branches."""
+    values = plain_loss(history)
+    return np.arange(len(values), dtype=float), values
+
+
+def change(history: History) -> tuple[Values, Values]:
+    """|dw| / |w| of a step, of the optimizer group that changes most."""
+    probes = history.probes_of("update")
+    steps = np.array([float(probe["step"]) for probe in probes])
+    return steps, np.array([max(probe["group_ratio"].values(), default=np.nan) for probe in probes])
+
+
+def val_loss(history: History) -> tuple[Values, Values]:
+    """The loss on val after each epoch."""
+    return history.epoch_values("steps"), plain_loss(history, "val")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A case: its fault, the curve that shows it or fails to, and what there is to see."""
+
+    fault: str
+    curve: Curve
+    label: str
+    title: str
+    log: bool = False
+    beside: Curve | None = None  # of the same training, in place of a healthy one
+
+
+PICTURES = (
+    Picture("adamw_rate_high", loss, "loss", "AdamW at 0.1: the loss falls all the same"),
+    Picture("adamw_rate_high", change, "|dw| / |w|", "... but each step replaces a tenth of the weights", log=True),
+    Picture("wrong_sign_pooling", loss, "loss", "a backward pass of the wrong sign: nothing to be seen in the loss"),
+    Picture("inf_gradient", loss, "loss", "one Inf in one gradient: the step is not taken, training goes on"),
+    Picture("overfitting", val_loss, "loss", "twenty pictures, sixty times each: learnt by heart", beside=loss),
+)
+
+
+def draw(picture: Picture, folder: Path, path: Path) -> None:
+    """Draw one picture from the first kept training of its fault."""
+    case, partner = _kept(picture.fault, folder)
+    judged = judge(case.name, folder, frozenset())
+    figure, axes = plt.subplots(figsize=(6.4, 2.8))
+    history = load(folder / case.name).history
+    if picture.beside is not None:
+        axes.plot(*picture.beside(history), color=HEALTHY, label="on the twenty pictures", linewidth=1.3)
+    elif partner is not None:
+        healthy = load(folder / partner.name).history
+        axes.plot(*picture.curve(healthy), color=HEALTHY, label="healthy, same pictures", linewidth=1.3)
+    label = "on val" if picture.beside is not None else picture.fault
+    axes.plot(*picture.curve(history), color=FAULTY, label=label, linewidth=1.3)
+    _mark(axes, judged, case)
+    if picture.log:
+        axes.set_yscale("log")
+    axes.set_title(picture.title, fontsize=8, loc="left")
+    axes.set_ylabel(picture.label, fontsize=7)
+    axes.set_xlabel("optimiser step", fontsize=7)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=6, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _kept(fault: str, folder: Path) -> tuple[Case, Case | None]:
+    kept = [case for case in cases(folder.name) if (folder / case.name).is_dir()]
+    case = next(case for case in kept if case.fault is not None and case.fault.name == fault)
+    healthy = [c for c in kept if c.fault is None and c.cell.data == case.cell.data and c.variant.start is None]
+    return case, next(iter(healthy), None)
+
+
+def _mark(axes: plt.Axes, judged: Judged, case: Case) -> None:
+    assert case.fault is not None
+    right = right_ids(case.fault)
+    found = judged.first_right(right)
+    if judged.onset:
+        axes.axvline(judged.onset, color=FAULTY, linestyle=":", linewidth=1)
+    if found is not None:
+        told = [*judged.before, *(finding for _, finding in judged.live)]
+        name = next(finding.id for finding in told if finding.id in right)
+        where = "before the first step" if found < 0 else f"step {found}"
+        axes.axvline(max(found, 0), color=FOUND, linestyle="--", linewidth=1.2)
+        axes.annotate(f"{name}\n{where}", (max(found, 0), 0.97), xycoords=("data", "axes fraction"), fontsize=6,
+                      color=FOUND, va="top", xytext=(3, 0), textcoords="offset points")  # fmt: skip
+    said = []
+    for tool, alarms in judged.alarms.items():
+        first = [alarm for alarm in alarms if alarm.kind in case.fault.kinds]
+        said.append(f"{tool}: {f'{first[0].rule}, step {first[0].step}' if first else 'nothing about it'}")
+    axes.annotate("   ".join(said), (0, -0.32), xycoords="axes fraction", fontsize=5.5, color=OTHERS)
+
+
+def main() -> None:
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    folder = Path(sys.argv[1]).absolute()
+    target = Path(sys.argv[2] if len(sys.argv) > 2 else "docs/benchmarks/faults")
+    target.mkdir(parents=True, exist_ok=True)
+    mpl.rcParams.update({"svg.hashsalt": "faults", "svg.fonttype": "none"})
+    for number, picture in enumerate(PICTURES, 1):
+        path = target / f"{number}-{picture.fault}.svg"
+        draw(picture, folder, path)
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
