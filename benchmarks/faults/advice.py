@@ -20,7 +20,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from catalogue import Case, case_of, cases, settings_of
+from case import Case
+from catalogue import case_of, cases, settings_of
 from doors import Onset
 from material import Material
 from run import door_of, in_processes, start_and_data, told

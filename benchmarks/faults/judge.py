@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from catalogue import Case, Fault, case_of
+from case import Case, Fault
+from catalogue import case_of
 from rivals import RIVALS, Alarm
 from stored import Stored, load
 

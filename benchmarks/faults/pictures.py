@@ -15,7 +15,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from catalogue import Case, cases
+from case import Case
+from catalogue import cases
 from judge import Judged, judge, right_ids
 from stored import load
 
@@ -126,6 +127,8 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     folder = Path(sys.argv[1]).absolute()
+    if not folder.is_dir():
+        sys.exit(f"{folder}: no such folder; benchmarks/faults/run.py makes one\n{__doc__}")
     target = Path(sys.argv[2] if len(sys.argv) > 2 else "docs/benchmarks/faults")
     target.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"svg.hashsalt": "faults", "svg.fonttype": "none"})

@@ -22,7 +22,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from catalogue import FAULTS, Fault, Healthy, cases
+from case import Case, Fault, Healthy
+from catalogue import FAULTS, cases, settings_of
 from doors import Onset
 from material import Material
 from run import door_of, in_processes, told
@@ -80,8 +81,6 @@ def perform(name: str, folder: Path) -> str:
 
 
 def _train(variant: Fault | Healthy, material: Material, temporary: Path) -> None:
-    from catalogue import Case, settings_of
-
     case = Case(variant.name, CELL, None, variant, "heldout")
     data = material.data(CELL.data, variant.change).parent
     shutil.copytree(data, temporary / "data")  # Ultralytics writes its caches beside the pictures

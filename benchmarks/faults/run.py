@@ -28,7 +28,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small gain nothing from a second thread
 
 import torch
-from catalogue import CHECKED, Case, case_of, cases, settings_of
+from case import Case
+from catalogue import CHECKED, case_of, cases, settings_of
 from doors import Onset
 from material import Material
 from stored import save

@@ -18,7 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from catalogue import Case, Fault, cases
+from case import Case, Fault
+from catalogue import cases
 from judge import Judged, audit_ids, judge, right_ids
 from rivals import RIVALS
 from scipy.stats import binomtest

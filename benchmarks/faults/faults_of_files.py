@@ -1,0 +1,122 @@
+"""Faults of the files that a training is given: labels, checkpoints, the state of a resume."""
+
+from __future__ import annotations
+
+from case import Fault
+
+_LABELS = ("labels.not_learnable", "preflight.cannot_overfit")
+_NO_BOXES = ("data.no_boxes", "preflight.no_boxes", "labels.none", "labels.none_in_train")
+
+OF_FILES: tuple[Fault, ...] = (
+    Fault(
+        "overflow",
+        "a convolution whose weights are so large that its output overflows",
+        "checkpoint",
+        ("gradient.non_finite", "preflight.not_finite", "norm.not_finite", "layer.weights_out_of_scale"),
+        ("norm.drifting", "layer.never_updated", "gradient.vanishing", "preflight.check_failed"),
+        ("non_finite", "bad_initialisation", "bad_initial_loss", "vanishing_gradient", "unchanged_weights"),
+        start="overflowing_conv",
+        onset="start",
+    ),
+    Fault(
+        "fp16_overflow",
+        "half precision, and a convolution 10,000 times too large for it",
+        "checkpoint",
+        ("gradient.non_finite", "amp.skipping", "preflight.not_finite"),
+        ("norm.drifting",),
+        ("non_finite",),
+        ("amp=true", "device=0"),
+        start="huge_conv",
+        knob=True,
+        needs_gpu=True,
+    ),
+    Fault(
+        "tiny_weights",
+        "a convolution of the backbone a million times too small",
+        "checkpoint",
+        ("layer.weights_out_of_scale", "gradient.vanishing"),
+        ("preflight.cannot_overfit", "labels.not_learnable", "norm.drifting"),
+        ("vanishing_gradient", "bad_initialisation", "update_too_large"),
+        start="tiny_conv",
+    ),
+    Fault(
+        "dead_layer",
+        "a layer whose BatchNorm biases of -20 hold every output where SiLU is flat",
+        "checkpoint",
+        ("layer.dead_units",),
+        ("gradient.vanishing", "norm.variance_collapsed", "preflight.cannot_overfit"),
+        ("dead_units", "vanishing_gradient", "bad_initialisation", "unchanged_weights"),
+        start="dead_layer",
+    ),
+    Fault(
+        "labels_shuffled",
+        "label files of other pictures",
+        "data",
+        ("labels.not_learnable", "labels.not_on_objects"),
+        ("preflight.cannot_overfit", "loss.plateau"),
+        ("loss_not_falling", "overfitting"),
+        change="shuffled",
+    ),
+    Fault(
+        "classes_random",
+        "annotators who name the classes at random",
+        "data",
+        ("labels.not_learnable", "labels.classes_not_learnable"),
+        ("preflight.cannot_overfit",),
+        ("loss_not_falling",),
+        change="random_classes",
+    ),
+    Fault(
+        "classes_permuted",
+        "classes of train numbered by another list than those of val",
+        "data",
+        ("labels.classes_differ",),
+        ("labels.not_learnable", "split.deviation", "loss.overfitting"),
+        ("overfitting",),
+        change="permuted_in_train",
+    ),
+    Fault(
+        "labels_empty",
+        "label files without a row",
+        "data",
+        _NO_BOXES,
+        (),
+        ("class_imbalance",),
+        change="empty",
+    ),
+    Fault(
+        "labels_as_corners",
+        "rows of corners where centre and size belong",
+        "data",
+        (
+            "labels.not_on_objects",
+            "labels.unusual_size",
+            "labels.unusual_shape",
+            "labels.covers_picture",
+            "labels.outside",
+            "labels.outside_clipped",
+        ),
+        _LABELS,
+        ("loss_not_falling",),
+        change="corners",
+    ),
+    Fault(
+        "labels_transposed",
+        "a converter that exchanges x and y",
+        "data",
+        ("labels.not_learnable", "labels.not_on_objects", "labels.turned"),
+        ("preflight.cannot_overfit", "loss.plateau"),
+        ("loss_not_falling",),
+        change="swapped_axes",
+    ),
+    Fault(
+        "resume_without_state",
+        "resumed without the optimizer's state",
+        "resume",
+        ("resume.not_restored",),
+        ("gradient.exploding", "loss.divergence"),
+        ("loss_oscillates", "exploding_gradient"),
+        resumes="lost",
+        onset="resume",
+    ),
+)
