@@ -201,3 +201,18 @@ def test_what_a_policy_file_does_not_name_does_not_act(tmp_path: Path) -> None:
 def test_a_name_too_long_for_a_file_is_no_policy() -> None:
     with pytest.raises(ConfigError, match="no policy"):
         load_config(None, [f"augment={'x' * 300}"])
+
+
+def test_no_setting_is_promised_that_there_was_no_time_to_measure(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock runs out while the first weaker setting is drawn, on four pictures."""
+    from pipeline.augment import contract
+
+    policy = OFF.replaced(transforms=[{"Rotate": {"limit": [45, 45], "p": 1.0}}])
+    limits = config_from_dict({}).contract
+    measure = Measure(stage_of(dataset, policy), dataset.names, range(12))
+    found = contract.violations(measure.entry("Rotate", policy), limits)
+    assert any(violation.weaker_helps for violation in found)
+    assert contract._mended(measure, "Rotate", policy, found, limits, time.monotonic()) == {}
+    assert contract._mended(measure, "Rotate", policy, found, limits, None)["augment.boxes_grown"] is not None
