@@ -299,6 +299,6 @@ def _short_of(plan: Plan, per_picture: int) -> Finding:
 def _not_measured(left: Sequence[str], budget: float | None) -> list[Finding]:
     if not left:
         return []
-    message = f"Not measured, to keep within {budget:.0f} s: {', '.join(left)}."
+    message = f"Not measured, in the {budget:.0f} s that were left for it: {', '.join(left)}."
     advice = "`tuneup contract` measures every entry; monitor.preflight=SECONDS changes the time allowed"
     return [Finding("augment.not_measured", "info", message, {"entries": list(left)}, advice)]

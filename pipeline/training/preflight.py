@@ -139,7 +139,7 @@ def _not_run(checks: Sequence[Checked], budget: float | None) -> list[Finding]:
     skipped = [check.name for check in checks if check.state == "skipped"]
     if not skipped:
         return []
-    message = f"Not checked before the training, to keep within {budget:.0f} s: {', '.join(skipped)}."
+    message = f"Not checked before the training, in the {budget:.0f} s that were left for it: {', '.join(skipped)}."
     advice = "`tuneup doctor CONFIG` runs every check; monitor.preflight=SECONDS changes the time allowed"
     return [Finding("preflight.not_run", "info", message, {"checks": skipped, "budget": budget}, advice)]
 

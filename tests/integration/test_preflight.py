@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -87,6 +89,22 @@ def test_memory_is_counted_and_grows_with_the_batch(bench: Trial) -> None:
     assert 1e6 < activations < 2e7  # yolo26n at 64 px: 1.3 MB of pixels become some MB of saved tensors
     fixed = memory.needed - activations * memory.batch
     assert fixed == pytest.approx(5 * 4 * 2.5e6, rel=0.1)  # weights, gradients, average and two moments, float32
+
+
+def test_a_first_pass_that_takes_long_does_not_count_as_the_time_of_a_step(
+    bench: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Multiplied up to a batch it would leave no time for any other check."""
+    run, calls = bench.situation.run, []
+
+    def cold(batch: dict[str, Any]) -> Any:
+        calls.append(1)
+        time.sleep(2.0 if len(calls) == 1 else 0.0)
+        return run(batch)
+
+    monkeypatch.setattr(bench, "situation", SimpleNamespace(run=cold))
+    memory = trial_checks.estimate_memory(bench)
+    assert memory.seconds < 2.0 / trial_checks.MEMORY_PICTURES * memory.batch
 
 
 def test_the_estimate_of_memory_keeps_no_memory(bench: Trial) -> None:
