@@ -77,10 +77,11 @@ def estimate_memory(trial: Trial) -> Memory:
     pictures = len(batch["img"])
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         float(trial.situation.run(dict(batch))[0].detach())
-    # Timed apart: the first pass allocates and chooses kernels. Multiplied up to a whole step it once looked like 40 s on
-    # a machine that was busy for a moment, so that no other check was begun.
+    # Timed apart: the first pass allocates and chooses kernels. Multiplied up to a whole step it once looked like 40 s
+    # on a machine that was busy for a moment, so that no other check was begun.
     started = time.perf_counter()
-    float(trial.situation.run(dict(batch))[0].detach())
+    with torch.no_grad():
+        float(trial.situation.run(dict(batch))[0])
     seconds = time.perf_counter() - started
     trial.restore()
     weights = sum(value.numel() * value.element_size() for value in trial.model.state_dict().values())
