@@ -20,7 +20,7 @@ _VALUE = r"(?:\[[^\[\]]*\]|[^\s:;,()\[\]]+)"
 _KNOB = rf"[a-z][\w.]*={_VALUE}"
 _BEGINNING = re.compile(rf"({_KNOB}(?: with {_KNOB})*)(?: instead of {_VALUE})?(?::\s|;\s|$)")
 # What decides on a training and leaves its pictures and boxes as they are; without these two runs cannot be compared.
-_TURNED = re.compile(r"model|train\.\w+|augment\.\w+|monitor\.clip")
+_TURNED = re.compile(r"model|train\.(?!seed$|fraction$)\w+|augment\.\w+|monitor\.clip")
 _STANDS_FOR_SOMETHING = {"CONFIG", "DATA", "FILE", "FOLDER", "NAME", "PATH", "RUN", "SECONDS"}
 _LAST = "RUN/weights/last.pt"
 
@@ -48,14 +48,17 @@ def knobs_of(finding: Finding, last: Path | None = None) -> tuple[Knob, ...]:
         return ()
     texts = re.split(rf" with (?={_KNOB})", beginning[1])
     knobs = tuple(Knob(key, value) for key, _, value in (text.partition("=") for text in texts))
+    once = len({knob.key for knob in knobs}) == len(knobs)
+    if not once or not all(_can_be_turned(knob, last) for knob in knobs):
+        return ()
     if last is not None:
         knobs = tuple(Knob(k.key, str(last.absolute())) if k.value == _LAST else k for k in knobs)
-    once = len({knob.key for knob in knobs}) == len(knobs)
-    return knobs if once and all(map(_can_be_turned, knobs)) and _is_accepted(knobs) else ()
+    return knobs if _is_accepted(knobs) else ()
 
 
-def _can_be_turned(knob: Knob) -> bool:
-    return bool(_TURNED.fullmatch(knob.key)) and not _STANDS_FOR_SOMETHING & set(knob.value.split("/"))
+def _can_be_turned(knob: Knob, last: Path | None) -> bool:
+    is_known = knob.value == _LAST and last is not None
+    return bool(_TURNED.fullmatch(knob.key)) and (is_known or not _STANDS_FOR_SOMETHING & set(knob.value.split("/")))
 
 
 def _is_accepted(knobs: Sequence[Knob]) -> bool:

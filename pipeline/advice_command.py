@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -79,4 +80,6 @@ def _what_next(advice: Advice) -> str:
     if advice.first is None:
         return "nothing to turn: no error or warning names a setting that the run does not have already"
     run, settings = advice.run.path, " ".join(advice.first.overrides)
-    return escape(f"tuneup advise {run} --verify   trains again with {settings} and says whether it helps")
+    return escape(
+        f"tuneup advise {shlex.quote(str(run))} --verify   trains again with {settings} and says whether it helps"
+    )

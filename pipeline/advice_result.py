@@ -106,7 +106,7 @@ class Trial:
     def lines(self) -> list[tuple[str, str]]:
         """Return heading and text for a person: what was turned, before, after, the verdict, what to do next."""
         return [
-            ("Turned", f"{self.turned}; start, data, seed and all else as in {self.before.run}"),
+            ("Turned", f"{self.turned}; {self._kept()}"),
             ("Before", self.before.words()),
             ("After", self.after.words()),
             ("Measured", self.change.words),
@@ -132,6 +132,15 @@ class Trial:
             "verdict": self.verdict,
             "words": dict(self.lines()),
         }
+
+    def _kept(self) -> str:
+        """Return what the two trainings share, and what a comparison cannot tell apart from the knob."""
+        turned = {k.key: (now, k.value) for k, now in zip(self.suggestion.knobs, self.suggestion.now, strict=True)}
+        if "model" in turned:
+            return f"another start; data, seed and all else as in {self.before.run}"
+        alike = f"start, data, seed and all else as in {self.before.run}"
+        before, after = turned.get("train.epochs", (0, 0))
+        return f"{alike}; a longer training may be better for its length alone" if int(after) > int(before) else alike
 
     def _why(self) -> str:
         alarms = _new(self.before, self.after)[1]

@@ -19,7 +19,7 @@ from .advice import Suggestion, suggestions
 from .advice_result import Change, Side, Trial, alarms_of, end_alone, loss_change, map_change
 from .config import Config, config_from_dict, load_config, require_data
 from .data.digests import picture_digests
-from .errors import ConfigError, RunError, TrainingError, UsageError
+from .errors import BrokenOffError, ConfigError, RunError, TrainingError, UsageError
 from .records import write_json
 from .runs import Run
 from .training.diagnosis import diagnose
@@ -69,9 +69,9 @@ class Advice:
 def advise(run: Run | Path | str, *, verify: bool = False, watchers: Sequence[Watcher] = ()) -> Advice:
     """Return what settings could mend in a run; with `verify`, train again with the first of them and compare on val.
 
-    The second training has the same start, data, seed and budget, and only the knobs of one finding turned. It is not
-    evaluated on test: what is chosen with its help must not be chosen there. `advice.json` in its folder keeps the
-    verdict.
+    The second training has the data and the seed of the first, and its start and epochs unless these are what is
+    turned: only the knobs of one finding differ. It is not evaluated on test: what is chosen with its help must not be
+    chosen there. `advice.json` in its folder keeps the verdict.
 
     Args:
         run: a run, or its folder.
@@ -83,6 +83,7 @@ def advise(run: Run | Path | str, *, verify: bool = False, watchers: Sequence[Wa
         RunError: there is no such run, it has not come to an end, it or its verification is being trained, or its data
             has changed since.
         ConfigError, DataError, ModelError: as `train`.
+        BrokenOffError: memory, a disk or a loader process ended the training; another call goes on with it.
     """
     found = run if isinstance(run, Run) else Run.open(run)
     if found.state.get("state") == "evaluated":
@@ -144,6 +145,8 @@ def _ended(first: Run, wanted: Config, watchers: Sequence[Watcher]) -> Run:
             return verbs.resume(run, watchers=watchers)
         _refuse_other_data(first, wanted)
         return verbs.train(wanted, watchers=watchers)
+    except BrokenOffError:
+        raise  # says nothing about the advice; the same call goes on, or begins anew
     except TrainingError:
         stopped = _there(wanted)
         if stopped is None:

@@ -48,6 +48,10 @@ class TrainingError(TuneUpError):
     """Training could not start or had to stop."""
 
 
+class BrokenOffError(TrainingError):
+    """Training had to stop for what says nothing about it: memory, a disk, a loader process, a bug."""
+
+
 class DataError(TuneUpError):
     """Pictures or labels cannot be read as they are; nothing in the source was changed."""
 

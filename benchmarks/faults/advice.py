@@ -20,9 +20,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from case import Case
+from case import Case, Fault
 from catalogue import case_of, cases, settings_of
 from doors import Onset
+from judge import right_ids
 from material import Material
 from run import door_of, in_processes, start_and_data, told
 from score import print_table, share
@@ -66,27 +67,54 @@ def perform(name: str, folder: Path, pcb: Path | None) -> dict[str, Any]:
 
 def _verified(run: Run) -> dict[str, Any]:
     if not (run.path / "config.yaml").is_file():
-        return {"verdict": "refused", "finding": "", "turned": ""}
+        return {"verdict": "refused", "finding": "", "turned": "", "left": [], "direction": "none"}
     try:
         advice = pipeline.advise(run, verify=True)
     except TuneUpError as error:
-        return {"verdict": "nothing to turn", "finding": "", "turned": str(error)}
+        return {"verdict": "nothing to turn", "finding": "", "turned": str(error), "left": [], "direction": "none"}
     first, trial = advice.first, advice.trial
     assert first is not None
     assert trial is not None
     turned = " ".join(f"{knob.key}={knob.value}" for knob in first.knobs)
-    return {"verdict": trial.verdict, "finding": first.finding.id, "turned": turned, "lines": list(trial.lines())}
+    left = [name.partition(" of ")[0] for name in trial.after.alarms]
+    change = {"measure": trial.change.measure, "direction": trial.change.direction}
+    lines = list(trial.lines())
+    return {
+        "verdict": trial.verdict,
+        "finding": first.finding.id,
+        "turned": turned,
+        "left": left,
+        **change,
+        "lines": lines,
+    }
 
 
-def print_scores(folder: Path, part: str) -> None:
-    """Print what is kept."""
-    records = [json.loads(path.read_text()) for path in sorted((folder / "advice").glob("*.json"))]
-    order = {case.name: number for number, case in enumerate(cases(part))}
-    records = sorted((r for r in records if r["case"] in order), key=lambda record: order[record["case"]])
-    rows = [(r["fault"], r["case"].split("-", 2)[2], r["finding"], r["turned"], r["verdict"]) for r in records]
-    print_table(("fault", "training", "first finding that can be turned", "turned", "verdict"), rows)
-    print(f"fixed: {share(sum(r['verdict'] == 'fixed' for r in records), len(records))}")
-    print(f"fixed or better: {share(sum(r['verdict'] in HELPED for r in records), len(records))}")
+def is_mended(record: dict[str, Any], fault: Fault) -> bool:
+    """Whether the verdict is fixed or better and no finding that is right about the fault is left.
+
+    A verdict is about the finding whose knob was turned; that alone could be another one than the fault's.
+    """
+    return record["verdict"] in HELPED and not set(right_ids(fault)) & set(record["left"])
+
+
+def print_scores(folder: Path, part: str, cells: int) -> None:
+    """Print what is kept; a case that is not counts as one that was not mended."""
+    rows, mended, up = [], [], 0
+    for case in chosen(part, cells):
+        path = folder / "advice" / f"{case.name}.json"
+        record = json.loads(path.read_text()) if path.is_file() else None
+        assert case.fault is not None
+        mended.append(record is not None and is_mended(record, case.fault))
+        if record is None:
+            rows.append((case.fault.name, case.cell.name, "not kept", "", "", "", "no"))
+            continue
+        up += mended[-1] and record["direction"] == "up"
+        detects = {"up": "better", "down": "worse", "none": "alike"}[record["direction"]]
+        told = (record["finding"], record["turned"], record["verdict"], detects, "yes" if mended[-1] else "no")
+        rows.append((case.fault.name, case.cell.name, *told))
+    head = ("fault", "training", "first finding that can be turned", "turned", "verdict", "detection", "mended")
+    print_table(head, rows)
+    print(f"mended: {share(sum(mended), len(mended))}; of these with detection or loss measurably better: {up}")
 
 
 def main() -> None:
@@ -108,7 +136,7 @@ def main() -> None:
         failures = _run_all(
             [c for c in wanted if not (folder / "advice" / f"{c.name}.json").is_file()], folder, pcb, options.jobs
         )
-    print_scores(folder, options.part)
+    print_scores(folder, options.part, options.cells)
     sys.exit(failures > 0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from doors import Door
 
@@ -51,6 +51,7 @@ class Fault:
         knob: whether turning a knob of the configuration mends it.
         optimizer: instead of the cell's.
         needs_gpu: cannot be brought about on a CPU.
+        explanations: of `labels.not_on_objects`, with which it names the cause; None is "without one".
     """
 
     name: str
@@ -68,6 +69,7 @@ class Fault:
     knob: bool = False
     optimizer: str = ""
     needs_gpu: bool = False
+    explanations: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,6 @@ class Healthy:
     resumes: str = ""
     optimizer: str = ""
     amp: str = ""
-    patch: Door | None = field(default=None, repr=False)
-    onset: str = "start"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pipeline.training.trainer import JUDGED_EVERY
 
 AUDIT = ("audit.", "augment.", "boxes.", "classes.", "images.", "labels.", "split.")  # of what the pictures are told
 LIVE_LABELS = ("labels.not_learnable",)  # of the diagnosis, not of the audit
+BEFORE = -1  # stands for a step before the first
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,16 @@ class Judged:
     Args:
         part: of the benchmark.
         name: of the training.
-        before: warnings and errors before the first step, the worst first.
+        before: warnings and errors before the first step, the worst first, as the version that trained found them.
         refused: whether the product would not begin (an error before the first step, or an exception).
-        live: (step, finding) when each warning or error was first told while the training ran.
+        live: (step, finding) of each warning and error at each moment at which a live training is judged.
         final: warnings and errors at the end, those of the preflight included, as the report orders them.
+        of_data: ids of what is true of the unspoilt data set as well.
         alarms: of other tools, by tool.
         onset: optimiser step at which the fault first acted; None for healthy runs and faults that never did.
         finite: whether the weights at the end are.
         stopped_in_step: for what is not finite: whether the very step of the onset was not taken.
+        version: of the code that trained; "" where none was recorded.
     """
 
     part: str
@@ -47,36 +50,64 @@ class Judged:
     refused: bool
     live: tuple[tuple[int, Finding], ...]
     final: tuple[Finding, ...]
+    of_data: frozenset[str]
     alarms: dict[str, list[Alarm]]
     onset: int | None
     finite: bool
     stopped_in_step: bool
     seconds: float
+    version: str
 
     @property
     def case(self) -> Case:
         """Which training it is."""
         return case_of(self.part, self.name)
 
-    def first_right(self, right: Iterable[str]) -> int | None:
-        """Return the step at which a right finding was first told, -1 for before the first; None if never."""
-        wanted = set(right)
-        if any(finding.id in wanted for finding in self.before):
-            return -1
-        return next((step for step, finding in self.live if finding.id in wanted), None)
+    @property
+    def told(self) -> dict[str, tuple[int, Finding]]:
+        """Each id with the step at which it was first told, `BEFORE` for before the first, and the finding."""
+        first: dict[str, tuple[int, Finding]] = {}
+        for step, finding in [*((BEFORE, finding) for finding in self.before), *self.live]:
+            first.setdefault(finding.id, (step, finding))
+        return first
+
+    def first_right(self, *, live_alone: bool = False) -> int | None:
+        """Return the first step at which a right finding was told; None if none was.
+
+        `BEFORE` where the checks before the training told it; not of a resume, which they do not see. What was told of
+        a training before the fault acted on it was no finding of the fault, and does not become one later.
+
+        Args:
+            live_alone: leave out what was told before the first step.
+        """
+        fault = self.case.fault
+        assert fault is not None
+        right = right_ids(fault)
+        if not live_alone and fault.onset != "resume" and any(finding.id in right for finding in self.before):
+            return BEFORE
+        since = self.onset or 0 if fault.onset in ("door", "resume") else 0
+        untimely = {finding.id for step, finding in self.live if step < since}
+        return next((step for step, finding in self.live if finding.id in right and finding.id not in untimely), None)
+
+    def first_told(self, *, without_data: bool) -> Finding | None:
+        """Return what stands first at the end; `without_data`: of what is not true of the unspoilt data as well."""
+        skipped = self.of_data if without_data else frozenset()
+        return next((finding for finding in self.final if finding.id not in skipped), None)
 
 
-def judge(name: str, part: Path, told_of_data: frozenset[str]) -> Judged:
-    """Judge a kept training by the rules of this version.
+def judge(name: str, part: Path, of_data: frozenset[str] = frozenset()) -> Judged:
+    """Judge a kept training: its curves by the rules of this version.
+
+    What the checks before the first step found is kept with the training and taken as it is: data and weights that they
+    looked at are not kept.
 
     Args:
         name: of the training.
         part: folder of the benchmark's part, in which it is kept.
-        told_of_data: ids that the audit finds in the unspoilt data set: true, and about no fault of the training.
+        of_data: ids that the audit finds in the unspoilt data set: true, and about no fault of the training.
     """
     case, stored = case_of(part.name, name), load(part / name)
-    before = [finding for finding in _alarms(stored.preflight) if finding.id not in told_of_data]
-    before += _refusal(stored)
+    before = [*_alarms(stored.preflight), *_refusal(stored)]
     live = _told_live(stored.history)
     told = [finding for _, finding in live]  # a run keeps what was told while it went on
     final = causes_first(_unique([*before, *told, *diagnose(stored.history)]))
@@ -89,11 +120,13 @@ def judge(name: str, part: Path, told_of_data: frozenset[str]) -> Judged:
         bool(stored.outcome["refused"]) or any(finding.severity == "error" for finding in before),
         tuple(live),
         tuple(worst_first(_alarms(final))),
+        of_data,
         {tool: find(stored.history) for tool, find in RIVALS.items()} if stored.history.steps.height else {},
         onset,
         bool(stored.outcome["finite"]),
-        onset is not None and onset < len(skipped) and skipped[onset] == 1,
+        onset is not None and onset < len(skipped) and bool(skipped[onset] == 1),
         float(stored.outcome["seconds"]),
+        str(stored.outcome.get("version", "")),
     )
 
 
@@ -101,6 +134,11 @@ def audit_ids(folder: Path) -> set[str]:
     """Return the ids of warnings and errors of the audit in a kept training."""
     found = _alarms(load(folder).preflight)
     return {f.id for f in found if f.id.startswith(AUDIT) and f.id not in LIVE_LABELS}
+
+
+def was_interrupted(folder: Path) -> bool:
+    """Whether a kept training was cut off by whoever ran the benchmark: it is no training of it."""
+    return bool(load(folder).outcome["ended"] == "interrupted")
 
 
 def _alarms(findings: Iterable[Finding]) -> list[Finding]:
@@ -118,15 +156,12 @@ def _refusal(stored: Stored) -> list[Finding]:
 
 
 def _told_live(history: History) -> list[tuple[int, Finding]]:
-    """Return warnings and errors with the step at which a live training first tells them."""
+    """Return warnings and errors at each moment at which a live training is judged, with the step."""
     steps = history.steps.height
     ends = {int(step) for step in history.epoch_values("steps") if step == step}
     skipped = np.flatnonzero(history.step_values("skipped") == 1) + 1
-    told: dict[str, tuple[int, Finding]] = {}
-    for step in sorted({*range(0, steps, JUDGED_EVERY), *ends, *skipped.tolist(), steps}):
-        for finding in _alarms(diagnose(history_until(history, step))):
-            told.setdefault(finding.id, (step, finding))
-    return sorted(told.values(), key=lambda pair: pair[0])
+    moments = sorted({*range(0, steps, JUDGED_EVERY), *ends, *skipped.tolist(), steps})
+    return [(step, finding) for step in moments for finding in _alarms(diagnose(history_until(history, step)))]
 
 
 def _onset(case: Case, stored: Stored) -> int | None:
@@ -149,3 +184,12 @@ def _gap_opens(history: History) -> int | None:
 def right_ids(fault: Fault) -> tuple[str, ...]:
     """Return the ids that count as having seen a fault."""
     return (*fault.names, *fault.sees)
+
+
+def names_cause(fault: Fault, finding: Finding | None) -> bool:
+    """Whether a finding names the cause of a fault."""
+    if finding is None or finding.id not in fault.names:
+        return False
+    if finding.id == "labels.not_on_objects" and fault.explanations:
+        return finding.evidence.get("explanation") in fault.explanations
+    return True

@@ -17,7 +17,7 @@ import matplotlib as mpl
 import numpy as np
 from case import Case
 from catalogue import cases
-from judge import Judged, judge, right_ids
+from judge import BEFORE, Judged, judge, right_ids
 from stored import load
 
 mpl.use("Agg")
@@ -72,7 +72,7 @@ PICTURES = (
 def draw(picture: Picture, folder: Path, path: Path) -> None:
     """Draw one picture from the first kept training of its fault."""
     case, partner = _kept(picture.fault, folder)
-    judged = judge(case.name, folder, frozenset())
+    judged = judge(case.name, folder)
     figure, axes = plt.subplots(figsize=(6.4, 2.8))
     history = load(folder / case.name).history
     if picture.beside is not None:
@@ -105,13 +105,12 @@ def _kept(fault: str, folder: Path) -> tuple[Case, Case | None]:
 
 def _mark(axes: plt.Axes, judged: Judged, case: Case) -> None:
     assert case.fault is not None
-    right = right_ids(case.fault)
-    found = judged.first_right(right)
+    found = judged.first_right()
     if judged.onset:
         axes.axvline(judged.onset, color=FAULTY, linestyle=":", linewidth=1)
     if found is not None:
-        told = [*judged.before, *(finding for _, finding in judged.live)]
-        name = next(finding.id for finding in told if finding.id in right)
+        told = [*((BEFORE, finding) for finding in judged.before), *judged.live]
+        name = next(finding.id for step, finding in told if step == found and finding.id in right_ids(case.fault))
         where = "before the first step" if found < 0 else f"step {found}"
         axes.axvline(max(found, 0), color=FOUND, linestyle="--", linewidth=1.2)
         axes.annotate(f"{name}\n{where}", (max(found, 0), 0.97), xycoords=("data", "axes fraction"), fontsize=6,

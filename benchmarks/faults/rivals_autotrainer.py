@@ -5,9 +5,10 @@ ICSE 2021; successor doi 10.1109/tdsc.2024.3450951. Thresholds: `default_param` 
 authors' repository, github.com/shiningrain/AUTOTRAINER; which is asked when: `IssueMonitor` in utils/monitor.py there.
 
 AutoTrainer looks at the end of every third epoch and stops at the first problem. Trainings here have few epochs, and
-the comparison asks for each rule's first alarm: it looks at the end of every epoch and goes on. Both favour it in
-recall. It is built for classifiers. Accuracy is mAP50 on val here, the only one in a history; there is none on train,
-so val stands in for both. It is noisier than an accuracy and slower to rise: more alarms, right and false ones.
+the comparison asks for each rule's first alarm: it looks at the end of every epoch and goes on. Both mean more alarms,
+right and false ones. It is built for classifiers. Accuracy is mAP50 on val here, the only one in a history; there is
+none on train, so val stands in for both. It is noisier than an accuracy and slower to rise, which means more alarms
+too.
 """
 
 from __future__ import annotations
@@ -144,10 +145,11 @@ def slow_convergence(history: History) -> int | None:
 def oscillating_loss(history: History) -> int | None:
     """The accuracy has swung down by 0.03 or more in a fifth of the epochs.
 
-    A swing is a local maximum and a local minimum, paired in their order. AutoTrainer asks only about models that have
-    reached an accuracy of 0.7; an mAP50 seldom does within a short training, so all are asked about: more alarms.
+    A swing is a local maximum and a local minimum, paired in their order. Asked only about models that have reached an
+    accuracy of 0.7, which an mAP50 seldom does within a short training.
     """
-    accuracy, ends, judged = history.epoch_values("val_map50"), epoch_ends(history), _late_enough(history)
+    accuracy, ends = history.epoch_values("val_map50"), epoch_ends(history)
+    judged = _late_enough(history) & (np.fmax.accumulate(accuracy) >= THETA) if len(accuracy) else accuracy
     highs: list[float] = []
     lows: list[float] = []
     for epoch in range(len(accuracy)):

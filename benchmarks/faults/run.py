@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -73,12 +74,15 @@ def perform(name: str, folder: Path, pcb: Path | None) -> str:
         overrides = [*settings_of(case), *start_and_data(case, material), f"runs={temporary}", "name=run"]
         checked, refused = _check(case, overrides)
         run, onset, ended = (None, Onset(), refused) if refused else _train(case, overrides, Path(temporary))
+        if ended == "interrupted":
+            raise RuntimeError(f"{name} was interrupted; it is not kept")
         outcome = {
             "refused": refused,
             "ended": ended,
             "onset": onset.step,
             "seconds": round(time.perf_counter() - started, 1),
             "finite": run is None or _weights_are_finite(run),
+            "version": _version(),
         }
         save(folder / case.name, run.path if run else None, checked, outcome)
     return ended
@@ -124,7 +128,7 @@ def _train(case: Case, overrides: list[str], folder: Path) -> tuple[Run | None, 
 
 def door_of(case: Case, onset: Onset) -> contextlib.AbstractContextManager[None]:
     """Return the block in which a case's own code is in place."""
-    return case.variant.patch(onset) if case.variant.patch else contextlib.nullcontext()
+    return case.fault.patch(onset) if case.fault and case.fault.patch else contextlib.nullcontext()
 
 
 def _forget_optimizer(run: Run) -> None:
@@ -140,6 +144,12 @@ def _weights_are_finite(run: Run) -> bool:
         return True  # stopped before an epoch was complete: nothing that is not finite was written
     model = torch.load(path, map_location="cpu", weights_only=False)["model"]
     return all(bool(value.isfinite().all()) for value in model.state_dict().values())
+
+
+def _version() -> str:
+    """Return the commit whose checks and training this is; `+` where files differ from it."""
+    git = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _can_run(case: Case, pcb: Path | None) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from case import Case, Fault
 from catalogue import cases
-from judge import Judged, audit_ids, judge, right_ids
+from judge import BEFORE, Judged, audit_ids, judge, names_cause, was_interrupted
 from rivals import RIVALS
 from scipy.stats import binomtest
 
@@ -30,17 +30,24 @@ JUST_FINITE = ("nan_pictures", "inf_gradient", "overflow", "fp16_overflow")
 def judge_all(folder: Path) -> list[Judged]:
     """Judge every kept training of a part of the benchmark."""
     kept = [case for case in cases(folder.name) if (folder / case.name / "records.parquet").is_file()]
+    cut = [case for case in kept if was_interrupted(folder / case.name)]
+    for case in cut:
+        print(f"{folder / case.name}: left out, it was interrupted; delete it and train it again", file=sys.stderr)
+    kept = [case for case in kept if case not in cut]
     told = _told_of_data(kept, folder)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        work = [pool.submit(judge, case.name, folder, told.get(case.cell.data, frozenset())) for case in kept]
+        work = [
+            pool.submit(judge, case.name, folder, told.get(case.cell.data, frozenset()) if case.fault else frozenset())
+            for case in kept
+        ]
         return [future.result() for future in work]
 
 
 def _told_of_data(kept: list[Case], folder: Path) -> dict[str, frozenset[str]]:
-    """Return what the audit says of each data set when nothing was done to it."""
+    """Return what the audit says of each data set when nothing was done to it, and no setting was turned."""
     told: dict[str, set[str]] = {}
     for case in kept:
-        if case.fault is None and case.variant.change is None:
+        if case.fault is None and case.variant.change is None and not case.variant.settings:
             told.setdefault(case.cell.data, set()).update(audit_ids(folder / case.name))
     return {data: frozenset(ids) for data, ids in told.items()}
 
@@ -58,20 +65,18 @@ def share(hits: int, of: int) -> str:
 
 def is_detected(judged: Judged) -> bool:
     """Whether a right warning or error was told before the end."""
-    return judged.first_right(_right(judged)) is not None or _is_refused_rightly(judged)
+    return judged.first_right() is not None
 
 
-def is_named(judged: Judged) -> bool:
-    """Whether the first of all warnings and errors names the cause."""
-    return bool(judged.final) and judged.final[0].id in _fault(judged).names
+def is_named(judged: Judged, *, without_data: bool = True) -> bool:
+    """Whether the first of all warnings and errors names the cause; see `Judged.first_told`."""
+    return names_cause(_fault(judged), judged.first_told(without_data=without_data))
 
 
 def delay(judged: Judged) -> int | None:
-    """Return the steps from onset to the first right finding; 0 if it came before the first step; None if never."""
-    found = judged.first_right(_right(judged))
-    if found is None or judged.onset is None:
-        return None
-    return max(found - judged.onset, 0)
+    """Return the steps from onset to the first right finding of a training that had begun; None without one."""
+    found = judged.first_right()
+    return None if found in (None, BEFORE) or judged.onset is None else max(found - judged.onset, 0)
 
 
 def _fault(judged: Judged) -> Fault:
@@ -79,38 +84,34 @@ def _fault(judged: Judged) -> Fault:
     return judged.case.fault
 
 
-def _right(judged: Judged) -> tuple[str, ...]:
-    return right_ids(_fault(judged))
-
-
-def _is_refused_rightly(judged: Judged) -> bool:
-    return any(finding.id == "product.refused" for finding in judged.before) and "product.refused" in _right(judged)
-
-
 def print_summary(broken: list[Judged], healthy: list[Judged]) -> None:
     """Print the figures that the benchmark is about."""
-    live = [j for j in broken if j.first_right(_right(j)) not in (None, -1)]
-    delays = [d for j in live if (d := delay(j)) is not None]
+    delays = [d for j in broken if (d := delay(j)) is not None]
     numbers = [j for j in broken if _fault(j).name in JUST_FINITE]
-    early = sum(j.first_right(_right(j)) == -1 for j in broken)
+    acted = [j for j in numbers if j.onset is not None and not j.refused]
+    all_ = [*broken, *healthy]
     rows = [
-        ("detected: a right warning or error before the end", share(sum(map(is_detected, broken)), len(broken))),
-        ("named: the right cause first", share(sum(map(is_named, broken)), len(broken))),
-        ("told before the first step", share(early, len(broken))),
-        ("steps from onset to the first right finding, median of the others", _median(delays)),
-        ("not finite: weights finite at the end", share(sum(j.finite for j in numbers), len(numbers))),
-        *_same_step(numbers),
+        ("detected: a right warning or error before the end", _share(is_detected(j) for j in broken)),
+        ("named: the right cause first", _share(is_named(j) for j in broken)),
+        (
+            "named, what is true of the unspoilt data set counted as well",
+            _share(is_named(j, without_data=False) for j in broken),
+        ),
+        ("told before the first step", _share(j.first_right() == BEFORE for j in broken)),
+        ("seen by the curves alone", _share(j.first_right(live_alone=True) is not None for j in broken)),
+        ("steps from onset to the first right finding, where it was not told before", _median(delays)),
+        ("not finite: stopped in the same step, of those that began", _share(j.stopped_in_step for j in acted)),
+        ("weights finite at the end, not finite", _share(j.finite for j in numbers)),
+        ("weights finite at the end, all trainings", _share(j.finite for j in all_)),
+        ("healthy trainings with a false error", _share(_has(j, "error") for j in healthy)),
+        ("healthy trainings with a false warning", _share(_has(j, "warning") for j in healthy)),
     ]
-    for severity in ("error", "warning"):
-        rows.append(
-            (f"healthy trainings with a false {severity}", share(sum(_has(j, severity) for j in healthy), len(healthy)))
-        )
     print_table(("", ""), rows)
 
 
-def _same_step(numbers: list[Judged]) -> list[tuple[str, str]]:
-    acted = [j for j in numbers if j.onset is not None and not j.refused]
-    return [("not finite: stopped in the same step", share(sum(j.stopped_in_step for j in acted), len(acted)))]
+def _share(flags: Iterable[bool]) -> str:
+    values = list(flags)
+    return share(sum(values), len(values))
 
 
 def _median(values: list[int]) -> str:
@@ -118,7 +119,7 @@ def _median(values: list[int]) -> str:
 
 
 def _has(judged: Judged, severity: str) -> bool:
-    return any(f.severity == severity for f in [*judged.before, *(f for _, f in judged.live), *judged.final])
+    return any(f.severity == severity for f in [*(f for _, f in judged.told.values()), *judged.final])
 
 
 def print_by_fault(broken: list[Judged]) -> None:
@@ -126,14 +127,20 @@ def print_by_fault(broken: list[Judged]) -> None:
     rows = []
     for name in dict.fromkeys(_fault(j).name for j in broken):
         runs = [j for j in broken if _fault(j).name == name]
-        delays = [d for j in runs if (d := delay(j)) is not None]
-        firsts = [j.final[0].id if j.final else "nothing" for j in runs]
+        firsts = [first.id if (first := j.first_told(without_data=True)) else "nothing" for j in runs]
         said = ", ".join(f"{i} {firsts.count(i)}" for i in dict.fromkeys(firsts))
-        found = f"{sum(map(is_detected, runs))}/{len(runs)}"
-        rows.append(
-            (name, _fault(runs[0]).door, found, f"{sum(map(is_named, runs))}/{len(runs)}", _median(delays), said)
-        )
-    print_table(("fault", "door", "detected", "named", "delay", "first finding, runs"), rows)
+        live = sum(j.first_right(live_alone=True) is not None for j in runs)
+        counts = (sum(map(is_detected, runs)), sum(map(is_named, runs)), live)
+        rows.append((name, _fault(runs[0]).door, *(f"{n}/{len(runs)}" for n in counts), _when(runs), said))
+    head = ("fault", "door", "detected", "named", "by the curves alone", "when", "first finding, trainings")
+    print_table(head, rows)
+
+
+def _when(runs: list[Judged]) -> str:
+    early = sum(j.first_right() == BEFORE for j in runs)
+    delays = [d for j in runs if (d := delay(j)) is not None]
+    words = [f"before {early}"] if early else []
+    return ", ".join(words + ([f"step {statistics.median(delays):.0f} {len(delays)}"] if delays else []))
 
 
 # ---- healthy trainings, other tools ----------------------------------------------------------------------------------
@@ -141,21 +148,20 @@ def print_by_fault(broken: list[Judged]) -> None:
 
 def print_false_alarms(healthy: list[Judged]) -> None:
     """Print every warning and error about a healthy training."""
-    rows = []
-    for judged in healthy:
-        told = {f.id: (f"{'before' if step < 0 else f'step {step}'}", f) for step, f in _moments(judged)}
-        rows += [(judged.case.name, f.severity, f.id, when, f.message) for when, f in told.values()]
+    rows = [
+        (judged.case.name, f.severity, f.id, "before" if step == BEFORE else f"step {step}", f.message)
+        for judged in healthy
+        for step, f in judged.told.values()
+    ]
     print_table(("training", "severity", "finding", "told", "words"), rows or [("none", "", "", "", "")])
 
 
-def _moments(judged: Judged) -> Iterable[tuple[int, object]]:
-    yield from ((-1, finding) for finding in judged.before)
-    yield from judged.live
-
-
 def print_rivals(broken: list[Judged], healthy: list[Judged]) -> None:
-    """Print the same figures for the rules of other tools, on the same trainings."""
-    trained = [j for j in broken if j.alarms]
+    """Print the same figures for the rules of other tools, on the same trainings.
+
+    A fault without a kind that their rules know (`Fault.kinds`) is left out.
+    """
+    trained = [j for j in broken if j.alarms and _fault(j).kinds]
     rows = []
     for tool in RIVALS:
         seen = [j for j in trained if any(a.kind in _fault(j).kinds for a in j.alarms[tool])]
@@ -215,12 +221,20 @@ def main() -> None:
     if options.json:
         options.json.write_text("".join(json.dumps(_line(j)) + "\n" for j in judged))
     hours = sum(j.seconds for j in judged) / 3600
-    print(f"{len(judged)} trainings ({hours:.1f} h) judged in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+    versions = ", ".join(sorted({j.version or "not recorded" for j in judged}))
+    took = time.perf_counter() - started
+    print(f"{len(judged)} trainings ({hours:.1f} h; versions: {versions}) judged in {took:.1f} s", file=sys.stderr)
 
 
 def _line(judged: Judged) -> dict[str, object]:
-    told = [(step, f.severity, f.id) for step, f in _moments(judged)]
-    return {"case": judged.case.name, "told": told, "final": [(f.severity, f.id) for f in judged.final]}
+    told = [(step, f.severity, f.id) for step, f in judged.told.values()]
+    return {
+        "case": judged.case.name,
+        "version": judged.version,
+        "told": told,
+        "final": [(f.severity, f.id) for f in judged.final],
+        "of_data": sorted(judged.of_data),
+    }
 
 
 if __name__ == "__main__":

@@ -38,14 +38,19 @@ _SPOILT_STARTS = (
     "proof.gradient_wrong",
 )
 _NO_BOXES = ("data.no_boxes", "preflight.no_boxes")
-# Symptom: causes with which it is a note.
+# Corners that are read as centre and size lie beyond the picture, and large ones cover it.
+_CORNERS = ("labels.not_on_objects=corners_as_centre", "labels.not_on_objects=corners_as_size")
+# Symptom: causes with which it is a note; `id=explanation` where only a finding with that explanation is one.
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "gradient.clipped_away": ("gradient.exploding", "optimizer.lr_too_high", "loss.term_imbalance"),
     "gradient.conflict": ("optimizer.lr_too_high",),
     "gradient.exploding": ("optimizer.lr_too_high", "gradient.non_finite", "resume.not_restored"),
     "gradient.head_drowns_backbone": ("gradient.vanishing", *_ROOTS),
     "gradient.vanishing": _ROOTS,
+    "labels.covers_picture": _CORNERS,
     "labels.not_learnable": _ROOTS,
+    "labels.outside": _CORNERS,
+    "labels.outside_clipped": _CORNERS,
     "layer.dead_units": ("optimizer.lr_too_high", "norm.drifting"),
     "layer.never_updated": ("layer.not_in_optimizer", "optimizer.lr_too_low"),
     "loss.divergence": (*_ROOTS, "gradient.exploding"),
@@ -70,11 +75,17 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
 
 def causes_first(findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings in their order, with those that follow from others as notes that name their causes."""
-    alarms = {finding.id for finding in findings if finding.severity != "info"}
+    alarms = {name for finding in findings if finding.severity != "info" for name in _names(finding)}
     result = []
     for finding in findings:
-        causes = [cause for cause in FOLLOWS.get(finding.id, ()) if cause in alarms and cause != finding.id]
+        told = [cause for cause in FOLLOWS.get(finding.id, ()) if cause in alarms and cause != finding.id]
+        causes = [cause.partition("=")[0] for cause in told]
         if causes and finding.severity != "info":
             finding = replace(finding, severity="info", evidence={**finding.evidence, "follows_from": causes})
         result.append(finding)
     return result
+
+
+def _names(finding: Finding) -> tuple[str, ...]:
+    explanation = finding.evidence.get("explanation")
+    return (finding.id, f"{finding.id}={explanation}") if isinstance(explanation, str) else (finding.id,)

@@ -19,14 +19,18 @@ def history_until(history: History, steps: int) -> History:
         history: of a whole run.
         steps: optimiser steps that are kept, with the epochs, events, probes and incidents up to there.
     """
+    events = [event for event in history.events if _step(event) <= steps]
+    context = dict(history.context)
+    if not any(event.get("event") == "resume" for event in events):
+        context.pop("restored", None)  # what a resume found is known from then on
     return History(
         steps=history.steps.head(steps),
         epochs=_epochs_until(history.epochs, steps),
-        events=[event for event in history.events if _step(event) <= steps],
+        events=events,
         probes=[probe for probe in history.probes if _step(probe) < max(steps, 1)],
         norms=_norms_until(history.norms, steps),
         incidents=[incident for incident in history.incidents if _step(incident) < steps],
-        context=history.context,
+        context=context,
     )
 
 

@@ -63,6 +63,8 @@ def test_what_can_be_turned_is_read(advice: str, expected: list[str]) -> None:
         "data=PATH: point it at labels",
         "data.splits=new: other pictures are another comparison",
         "model=RUN/weights/last.pt: of no run",
+        "train.seed=1: another seed is no comparison",
+        "train.fraction=0.5: other pictures are none either",
         "model=FILE: which one?",
         "monitor.preflight=60: changes no training",
         "eval.conf=0.1: changes no training",
@@ -76,6 +78,8 @@ def test_what_is_no_setting_gives_no_knob(advice: str) -> None:
 def test_the_run_stands_for_its_last_weights(tmp_path: Path) -> None:
     last = tmp_path / "a run=1" / "weights" / "last.pt"
     assert texts("model=RUN/weights/last.pt: start anew", last) == [f"model={last}"]
+    elsewhere = tmp_path / "DATA" / "RUN" / "weights" / "last.pt"  # folders that are called as placeholders are
+    assert texts("model=RUN/weights/last.pt: start anew", elsewhere) == [f"model={elsewhere}"]
 
 
 _GOOD = {"train.lr0": "0.01", "train.optimizer": "SGD", "train.epochs": "5", "augment.mosaic": "0", "model": "a.pt"}

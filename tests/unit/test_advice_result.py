@@ -191,6 +191,23 @@ def trial(before: Side, after: Side, change: Change) -> Trial:
     return Trial(Suggestion(finding, knobs, (0.003, "auto")), before, after, change)
 
 
+@pytest.mark.parametrize(
+    ("knob", "now", "shared"),
+    [
+        (Knob("train.lr0", "0.01"), 0.1, "; start, data, seed and all else as in runs/one"),
+        (Knob("model", "runs/one/weights/last.pt"), "yolo26n.yaml", "; another start; data, seed and all else as in"),
+        (Knob("train.epochs", "50"), 5, "; a longer training may be better for its length alone"),
+        (Knob("train.epochs", "5"), 50, "; start, data, seed and all else as in runs/one"),
+    ],
+)
+def test_what_the_trainings_do_not_share_is_said(knob: Knob, now: object, shared: str) -> None:
+    suggestion = Suggestion(Finding(TARGET, W, "it stands", {}, f"{knob}: why"), (knob,), (now,))
+    found = Trial(suggestion, PLATEAU, side(), Change("map50_95", "up", "0.1 before, 0.2 after", {}))
+    turned = dict(found.lines())["Turned"]
+    assert shared in turned
+    assert turned.startswith(f"{knob.key} ")
+
+
 def test_the_words_tell_what_was_turned_before_after_and_what_to_do() -> None:
     found = trial(PLATEAU, side(amp__skipping=W), Change("map50_95", "up", "0.1 before, 0.2 after", {}))
     words = dict(found.lines())

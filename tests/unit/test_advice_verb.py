@@ -15,7 +15,7 @@ from pipeline import advice_verb as module
 from pipeline import cli
 from pipeline.advice_verb import RESULT, advise
 from pipeline.config import Config, load_config, settle
-from pipeline.errors import RunError, TrainingError, UsageError
+from pipeline.errors import BrokenOffError, RunError, TrainingError, UsageError
 from pipeline.evaluation.compare import Comparison, Difference
 from pipeline.evaluation.intervals import Interval
 from pipeline.findings import Finding
@@ -172,6 +172,19 @@ def test_a_training_that_stops_is_an_answer_and_is_not_tried_again(first: Run, t
     assert (found.trial.verdict, found.trial.change.measure, found.helped) == ("worse", "end", False)
     assert advise(first, verify=True).to_dict() == found.to_dict()
     assert (len(trainer.trained), trainer.resumed, trainer.compared) == (1, [], [])
+
+
+def test_a_training_that_breaks_off_for_want_of_memory_is_no_answer_and_is_tried_again(
+    first: Run, trainer: FakeTrainer
+) -> None:
+    trainer.ends = [BrokenOffError("out of memory: 8 GB asked for")]
+    with pytest.raises(BrokenOffError, match="out of memory"):
+        advise(first, verify=True)
+    assert not (first.path.parent / "bad-advice" / RESULT).exists()
+    found = advise(first, verify=True)
+    assert found.trial is not None
+    assert (found.trial.verdict, len(trainer.trained)) == ("fixed", 2)
+    assert not (first.path.parent / "bad-advice-2").exists()
 
 
 def test_a_run_that_stopped_is_fixed_when_the_next_comes_to_its_end(first: Run, trainer: FakeTrainer) -> None:

@@ -38,10 +38,10 @@ def dead(share: float) -> dict[str, dict[str, float]]:
 
 
 FLAT = {epoch: 0.3 for epoch in range(12)}  # an accuracy that does not move
-SWINGS = dict(enumerate([0.1, 0.3, 0.2, 0.35, 0.3, 0.4, 0.35, 0.45, 0.4, 0.5, 0.45, 0.55]))
-# Both fall, and by less than 0.1 in all.
-STALE = {step: 9 * 0.98**59 - 1e-3 * (step - 59) for step in range(60, 120)}
-STALE_EPOCHS = {epoch: 5.0 - 5e-3 * epoch for epoch in range(1, 12)}
+SWINGS = dict(enumerate([0.5, 0.7, 0.6, 0.75, 0.7, 0.8, 0.75, 0.85, 0.8, 0.9, 0.85, 0.95]))
+# Both fall, and by less than 0.01 in all.
+STALE = {step: 9 * 0.98**59 - 1e-4 * (step - 59) for step in range(60, 120)}
+STALE_EPOCHS = {epoch: 5.0 - 5e-4 * epoch for epoch in range(1, 12)}
 FIRES = [
     # Amazon SageMaker Debugger
     (SAGEMAKER, "ExplodingTensor", "non_finite", 33, [norms_with(33, 1, np.inf)]),
@@ -64,6 +64,7 @@ FIRES = [
     (SAGEMAKER, "WeightUpdateRatio (small)", "update_too_small", 0, [probes_with("update", "ratio", {0: ratio(0.0)})]),
     (SAGEMAKER, "DeadRelu", "dead_units", 69, [probes_with("health", "norms", {69: dead(0.51), 79: dead(0.9)})]),
     (SAGEMAKER, "LossNotDecreasing", "loss_not_falling", 30, [steps_with("loss", {30: 9 * 0.98**20})]),
+    (SAGEMAKER, "LossNotDecreasing", "loss_not_falling", 30, [steps_with("loss", {30: 1.06 * 9 * 0.98**20})]),
     (
         SAGEMAKER,
         "Overfit",
@@ -116,7 +117,8 @@ SILENT = [
     (SAGEMAKER, [probes_with("update", "ratio", {8: ratio(9.9), 9: ratio(1.1e-8)})]),
     (SAGEMAKER, [probes_with("health", "norms", {69: dead(0.5)})]),
     (SAGEMAKER, [steps_with("loss", {31: 20.0})]),  # between two comparisons
-    (SAGEMAKER, [steps_with("loss", {30: 9 * 0.98**20 - 1e-6})]),  # going down at all is enough
+    (SAGEMAKER, [steps_with("loss", {30: 0.998 * 9 * 0.98**20})]),  # down by more than 0.1 %
+    (SAGEMAKER, [steps_with("loss", {30: 1.04 * 9 * 0.98**20})]),  # up by less than 5 %
     (SAGEMAKER, [epochs_with("non_finite", {3: ["sample_loss"]})]),  # a measurement of ours
     (AUTOTRAINER, [norms_with(slice(0, 30), 0, 100.0)]),  # before three tenths of the epochs
     (AUTOTRAINER, [norms_with(59, 0, 0.5 * 69)]),
@@ -128,6 +130,7 @@ SILENT = [
     (AUTOTRAINER, [norms_with(25, 1, np.inf), steps_with("skip_reason", {25: "amp"})]),
     (AUTOTRAINER, [epochs_with("val_map50", FLAT | {1: 0.325})]),
     (AUTOTRAINER, [epochs_with("val_loss", {1: 9.9e4})]),
+    (AUTOTRAINER, [epochs_with("val_map50", {epoch: value - 0.4 for epoch, value in SWINGS.items()})]),  # not converged
     (CS231N, [steps_with("cls_loss", {0: 0.99 * CHANCE[1]})]),
     (CS231N, [steps_with("cls_loss", {0: 1.01 * CHANCE[0]})]),
     (CS231N, [steps_with("cls_loss", {0: 0.1}), context_with(pretrained=True)]),
@@ -157,7 +160,7 @@ def test_overtraining_waits_for_ten_validations_and_five_steps_without_a_new_opt
     changes = [steps_with("loss", STALE), epochs_with("val_loss", STALE_EPOCHS)]
     # val is at its optimum in epoch 1; the tenth validation after it is epoch 11, at step 119.
     assert ("Overtraining", "overfitting", 119) in said(SAGEMAKER, *changes)
-    improving = steps_with("loss", {step: 9 - 0.05 * step for step in range(120)})  # by 0.1 in every third step
+    improving = steps_with("loss", {step: 9 - 0.005 * step for step in range(120)})  # by 0.01 in every third step
     assert not any(rule == "Overtraining" for rule, _, _ in said(SAGEMAKER, *changes, improving))
 
 

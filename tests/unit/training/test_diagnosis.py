@@ -239,11 +239,25 @@ def test_findings_speak_plainly_and_fit_json(case: Case) -> None:
 # What the checks before a training tell; `test_preflight` and `test_proof` bring each about.
 EARLY = {f"preflight.{name}" for name in ("cannot_overfit", "lr_too_high", "lr_too_low", "no_boxes", "not_finite")}
 EARLY |= {"proof.gradient_wrong"}
+# What the audit tells; `tests/unit/data` brings each about.
+OF_LABELS = {"labels.covers_picture", "labels.not_on_objects", "labels.outside", "labels.outside_clipped"}
 
 
 def test_every_id_has_a_case() -> None:
-    known = {case[0] for case in CASES} | {"diagnosis.rule_failed", *EARLY}
-    assert set(FOLLOWS) | {cause for causes in FOLLOWS.values() for cause in causes} <= known
+    known = {case[0] for case in CASES} | {"diagnosis.rule_failed", *EARLY, *OF_LABELS}
+    named = set(FOLLOWS) | {cause.partition("=")[0] for causes in FOLLOWS.values() for cause in causes}
+    assert named <= known
+
+
+def test_boxes_beyond_the_picture_follow_from_corners_alone() -> None:
+    beyond = Finding("labels.outside_clipped", "warning", "763 label rows: the box stands out of its picture")
+
+    def told(explanation: str | None) -> list[str]:
+        misread = Finding("labels.not_on_objects", "warning", "as rows x1 y1 x2 y2 do", {"explanation": explanation})
+        return [finding.severity for finding in causes_first([beyond, misread])]
+
+    assert told("corners_as_centre") == told("corners_as_size") == ["info", "warning"]
+    assert told("axes") == told(None) == ["warning", "warning"]
 
 
 def test_every_finding_has_a_section_and_a_picture() -> None:
