@@ -14,6 +14,8 @@ from typing import Any, Literal
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
+OF_SCORE = ("audit.", "classes.", "images.", "split.")  # what they tell leaves the training as it is
+
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 
@@ -58,5 +60,8 @@ class Finding:
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:
-    """Return the findings ordered by severity, otherwise as they came."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+    """Return the findings ordered by severity, among equals what spoils a training before what only spoils its score.
+
+    Otherwise they stay as they came.
+    """
+    return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.id.startswith(OF_SCORE)))

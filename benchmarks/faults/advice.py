@@ -21,7 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from case import Case, Fault
-from catalogue import case_of, cases, settings_of
+from catalogue import CELLS, case_of, cases, settings_of
 from doors import Onset
 from judge import right_ids
 from material import Material
@@ -119,9 +119,9 @@ def print_scores(folder: Path, part: str, cells: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["calibration", "heldout", "small"])
+    parser.add_argument("part", choices=list(CELLS))
     parser.add_argument("out", type=Path)
-    parser.add_argument("--pcb", type=Path, help="folder of DeepPCB: train.json and images/")
+    parser.add_argument("--pcb", type=Path, help="folder of DeepPCB: train.json, test.json and images/")
     parser.add_argument("--cells", type=int, default=2, help="trainings of each fault")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

@@ -7,10 +7,8 @@ Ultralytics all meet the same fault. `Onset` notes the optimiser step at which t
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pipeline  # noqa: F401  # isort: skip  before Ultralytics, which it protects
@@ -84,11 +82,13 @@ def edited_block(kind: type, edit: str) -> Door:
 # ---- own preprocessing -----------------------------------------------------------------------------------------------
 
 
-def prepared(change: Callable[[dict[str, Any]], bool]) -> Door:
+def prepared(make_change: Callable[[], Callable[[dict[str, Any]], bool]]) -> Door:
     """Preprocessing of one's own behind Ultralytics'; the change says whether it did something to the batch."""
 
     @contextmanager
     def door(onset: Onset) -> Iterator[None]:
+        change = make_change()
+
         def make(original: Any) -> Any:
             def preprocess(self: Any, batch: dict[str, Any]) -> dict[str, Any]:
                 batch = original(self, batch)
@@ -104,18 +104,30 @@ def prepared(change: Callable[[dict[str, Any]], bool]) -> Door:
     return door
 
 
-def standardise_flat(batch: dict[str, Any]) -> bool:
-    """Divide a picture by its deviation, which is zero in about one picture of a hundred, the same ones every time."""
-    hit = [number for number, file in enumerate(batch["im_file"]) if zlib.crc32(Path(file).stem.encode()) % 97 == 0]
-    for number in hit:
-        batch["img"][number] = (batch["img"][number] - batch["img"][number]) / 0.0
-    return bool(hit)
+def standardise_flat() -> Callable[[dict[str, Any]], bool]:
+    """Divide a picture by its deviation, which is zero in one of them, the first of the eleventh batch."""
+    seen: dict[str, Any] = {"batches": 0, "flat": None}
+
+    def change(batch: dict[str, Any]) -> bool:
+        seen["batches"] += 1
+        if seen["batches"] == 11:
+            seen["flat"] = batch["im_file"][0]
+        hit = [number for number, file in enumerate(batch["im_file"]) if file == seen["flat"]]
+        for number in hit:
+            batch["img"][number] = (batch["img"][number] - batch["img"][number]) / 0.0
+        return bool(hit)
+
+    return change
 
 
-def forget_scaling(batch: dict[str, Any]) -> bool:
+def forget_scaling() -> Callable[[dict[str, Any]], bool]:
     """Leave pixels at 0 to 255."""
-    batch["img"] = batch["img"] * 255
-    return True
+
+    def change(batch: dict[str, Any]) -> bool:
+        batch["img"] = batch["img"] * 255
+        return True
+
+    return change
 
 
 # ---- own optimizer, own callbacks ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ _PROOF = ("proof.gradient_wrong",)
 OF_CODE: tuple[Fault, ...] = (
     Fault(
         "nan_pictures",
-        "preprocessing that divides some pictures by a deviation of zero: NaN pixels",
+        "preprocessing that divides a picture by its deviation, which is zero: NaN pixels",
         "own code",
         ("gradient.non_finite", "preflight.not_finite"),
         (),
@@ -80,7 +80,7 @@ OF_CODE: tuple[Fault, ...] = (
         ("layer.frozen_unintended", "layer.never_updated"),
         (),
         ("unchanged_weights",),
-        patch=doors.at_start(doors.freeze_part("model.13")),
+        patch=doors.at_start(doors.freeze_part("model.16")),
     ),
     Fault(
         "not_scaled",

@@ -22,6 +22,7 @@ from pipeline.model_source import load_weights
 
 SPLITS = ("train", "val", "test")
 PCB_SIDE = 320  # pixels of a quarter; a defect is about 30 pixels wide
+BOARDS = {"pcb": "train.json", "boards": "test.json"}  # of DeepPCB, from which a set is cut
 PCB_PICTURES = {"train": 160, "val": 40}
 BASE_SETTINGS = ["imgsz=96", "batch=8", "nbs=8", "epochs=6", "workers=0", "device=cpu", "warmup_epochs=1"]
 BACKGROUNDS = "backgrounds"
@@ -45,8 +46,8 @@ class Material:
         plain = self.folder / "data" / name
         if not (plain / "data.yaml").is_file():
             kind, seed = name.split("-")
-            if kind == "pcb":
-                self._cut_boards(plain, int(seed))
+            if kind in BOARDS:
+                self._cut_boards(plain, int(seed), BOARDS[kind])
             else:
                 pipeline.make_demo(kind, plain, seed=int(seed))
         if change is None:
@@ -78,11 +79,11 @@ class Material:
         own = [f"model={model}.yaml", f"data={self.data('field-7700')}", f"runs={self.folder / 'weights' / 'runs'}"]
         return [*own, "optimizer=AdamW", "lr0=0.002", "warmup_bias_lr=0", "mosaic=0", "monitor.preflight=0"]
 
-    def _cut_boards(self, target: Path, seed: int) -> None:
+    def _cut_boards(self, target: Path, seed: int, file: str) -> None:
         """Cut quarters of randomly chosen boards; a box stays with the quarter that holds its centre."""
         if self.pcb is None:
-            raise SystemExit("DeepPCB is needed for this cell: --pcb FOLDER (with train.json and images/)")
-        record = json.loads((self.pcb / "train.json").read_text())
+            raise SystemExit(f"DeepPCB is needed for this cell: --pcb FOLDER (with {file} and images/)")
+        record = json.loads((self.pcb / file).read_text())
         chosen = random.Random(seed).sample(record["images"], sum(PCB_PICTURES.values()) // 4)
         boxes: dict[int, list[dict]] = {}
         for row in record["annotations"]:

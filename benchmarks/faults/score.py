@@ -103,8 +103,12 @@ def print_summary(broken: list[Judged], healthy: list[Judged]) -> None:
         ("not finite: stopped in the same step, of those that began", _share(j.stopped_in_step for j in acted)),
         ("weights finite at the end, not finite", _share(j.finite for j in numbers)),
         ("weights finite at the end, all trainings", _share(j.finite for j in all_)),
-        ("healthy trainings with a false error", _share(_has(j, "error") for j in healthy)),
-        ("healthy trainings with a false warning", _share(_has(j, "warning") for j in healthy)),
+        ("healthy trainings with an error", _share(_has(j, "error") for j in healthy)),
+        (
+            "healthy trainings with a warning of their curves",
+            _share(any(s >= 0 for s, _ in j.told.values()) for j in healthy),
+        ),
+        ("healthy trainings with a warning of the checks before", _share(bool(j.before) for j in healthy)),
     ]
     print_table(("", ""), rows)
 
@@ -147,13 +151,19 @@ def _when(runs: list[Judged]) -> str:
 
 
 def print_false_alarms(healthy: list[Judged]) -> None:
-    """Print every warning and error about a healthy training."""
-    rows = [
-        (judged.case.name, f.severity, f.id, "before" if step == BEFORE else f"step {step}", f.message)
-        for judged in healthy
-        for step, f in judged.told.values()
+    """Print what warnings and errors were told of healthy trainings, those of the curves one by one."""
+    told = [(judged, step, finding) for judged in healthy for step, finding in judged.told.values()]
+    early = [(judged, finding) for judged, step, finding in told if step == BEFORE]
+    rows = []
+    for name in dict.fromkeys(finding.id for _, finding in early):
+        found = [finding for _, finding in early if finding.id == name]
+        rows.append((found[0].severity, name, str(len(found)), found[0].message))
+    print_table(("severity", "finding of the checks before", "trainings", "words of the first"), rows)
+    late = [
+        (judged.case.name, f.severity, f.id, f"step {step}", f.message) for judged, step, f in told if step != BEFORE
     ]
-    print_table(("training", "severity", "finding", "told", "words"), rows or [("none", "", "", "", "")])
+    head = ("training", "severity", "finding of the curves", "told", "words")
+    print_table(head, late or [("none", "", "", "", "")])
 
 
 def print_rivals(broken: list[Judged], healthy: list[Judged]) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..findings import Finding
 from .history import History, Values
 
 Rule = Callable[[History], "Finding | None"]
+Flags = NDArray[np.bool_]
 
 # From these events on, earlier steps are no measure of later ones. The end of mosaic is left out: it is no alarm, and
 # robust statistics ride over it.

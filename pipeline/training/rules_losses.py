@@ -11,6 +11,7 @@ import numpy as np
 from ..findings import Finding
 from .history import History, Values
 from .judging import (
+    Flags,
     Rule,
     lags,
     latest,
@@ -36,13 +37,17 @@ UNSETTLED, ROSE_ABOVE, ASSIGNED = 100, 1.2, 0.4
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
+SINKING = 0.7  # of val's highest since then: below it the loss comes down from where lagging statistics had put it
 MEASURED = 4  # epochs with both losses
 FEW_PICTURES, MANY_PASSES = 50, 20  # pictures, and how often each was seen: then it is they that have been learnt
 MEMORISED = 0.4  # of the first loss, on pictures seen so often
 # Calibrated, see docs/benchmarks/healthy_runs.md: the fall of the loss by 90 % of a run, which grows with the way that
 # the weights have gone, the sum of |dw| / |w| over the steps. Healthy: 15 % after a way of 0.3 (SGD), 22 % and more
 # after 0.5 (AdamW, MuSGD); with labels shuffled between pictures 10 to 13 % after 0.5.
-LEARNS, LEARNS_PER_WAY, JUDGED_FROM, LEAST_STEPS = 0.15, 0.3, 0.9, 80
+LEARNS, LEARNS_PER_WAY, JUDGED_FROM = 0.15, 0.3, 0.9
+# In 120 steps healthy starts on circuit boards fall as little as ones with shuffled labels, and find nothing either
+# (docs/benchmarks/faults.md, which also has when they part).
+LEAST_STEPS, LEAST_PICTURES = 200, 1600
 # Labels shuffled between pictures that resemble each other teach where objects usually are: the loss falls by a
 # quarter. Healthy runs whose validation has caught up with training find something by then: mAP50 0.04 and more.
 BLIND_FALL, CAUGHT_UP, BLIND = 0.3, 1.05, 0.01
@@ -68,6 +73,8 @@ def judge_terms(history: History) -> Finding | None:
     if not (shares[top] > ONE_TERM and main and min(main.values()) < OTHER_TERM):
         return None
     gains = {str(k): number(v) for k, v in (history.context.get("gains") or {}).items()}
+    if top == "cls" and starts_random(history) and _are_usual(gains):
+        return None  # the classes come first: boxes are weighed by how sure the network is of them
     gain, wanted = _gain_to_turn(top, min(main, key=main.__getitem__), gains)
     step = int(probe.get("step") or 0)
     since = next(int(p.get("step") or 0) for p in probes if number(p["shares"].get(f"{top}_loss")) > ONE_TERM)
@@ -94,11 +101,19 @@ def _lagging_steps(history: History) -> set[Any]:
 
 def _gain_to_turn(top: str, low: str, gains: Mapping[str, float]) -> tuple[str, float]:
     """Return the gain that is furthest off its default and its default, or a tenth of the one that dominates."""
-    off = {name: gains[name] / default for name, default in DEFAULT_GAINS.items() if gains.get(name, 0.0) > 0}
+    off = _off_default(gains)
     furthest = max(off, key=lambda name: abs(math.log(off[name])), default=top)
-    if off and not 0.5 < off[furthest] < 2:
+    if not _are_usual(gains):
         return furthest, DEFAULT_GAINS[furthest]
     return (top, gains[top] / 10) if gains.get(top) else (low, DEFAULT_GAINS.get(low, 1.0))
+
+
+def _off_default(gains: Mapping[str, float]) -> dict[str, float]:
+    return {name: gains[name] / default for name, default in DEFAULT_GAINS.items() if gains.get(name, 0.0) > 0}
+
+
+def _are_usual(gains: Mapping[str, float]) -> bool:
+    return all(0.5 < times < 2 for times in _off_default(gains).values())
 
 
 def judge_divergence(history: History) -> Finding | None:
@@ -140,7 +155,7 @@ def _really_rises(history: History, loss: Values, begin: int, best: int) -> bool
 
 def _val_rises(history: History, advice: str) -> Finding | None:
     val = plain_loss(history, "val")
-    seen = np.flatnonzero(np.isfinite(val) & (val > 0))
+    seen = np.flatnonzero(np.isfinite(val) & (val > 0) & _assigned(history))
     # While BatchNorm's running statistics catch up with the weights, val may be off by magnitudes for an epoch or two.
     if len(seen) < MEASURED or _batches(history) < SETTLING or val[seen[-1]] < val[seen[-2]]:
         return None
@@ -161,6 +176,27 @@ def _val_rises(history: History, advice: str) -> Finding | None:
     )
 
 
+def _assigned(history: History) -> Flags:
+    """Return whether objects were assigned in validation after each epoch, `[e]`; else its loss is one of nothing.
+
+    A network that is unsure of all it finds has next to no box loss. In validation that is so while BatchNorm's running
+    statistics are not those of its weights, and at a random start in training as well.
+    """
+    val, train = _box_loss(history, "val"), _box_loss(history, "train")
+    found: Flags = ~(val < ASSIGNED * train)
+    if starts_random(history) and len(train):
+        found &= ~(train < ASSIGNED * train[-1])
+    return found
+
+
+def _box_loss(history: History, part: str) -> Values:
+    names = [name for name in history.epochs.columns if name.startswith(f"{part}_") and name.endswith("box_loss")]
+    if not names:
+        return np.full(history.epochs.height, np.nan)
+    total: Values = np.sum([history.epoch_values(name) for name in names], axis=0)
+    return total
+
+
 def _batches(history: History) -> int:
     """Return how many batches went forward in training."""
     return history.epochs.height * int(history.context.get("batches_per_epoch") or 0) or history.steps.height
@@ -169,11 +205,12 @@ def _batches(history: History) -> int:
 def judge_overfitting(history: History) -> Finding | None:
     """Report learning by heart: val rises while the same loss on train pictures, not augmented, keeps falling."""
     val, sample = plain_loss(history, "val"), plain_loss(history, "sample")
-    both = np.flatnonzero(np.isfinite(val) & np.isfinite(sample) & (sample > 0))
+    both = np.flatnonzero(np.isfinite(val) & np.isfinite(sample) & (sample > 0) & _assigned(history))
     if len(both) >= MEASURED:
         gap = (val[both] - sample[both]) / sample[both]
         best = int(np.argmin(val[both]))
-        rose = val[both][-2:].min() > VAL_ROSE * val[both][best]
+        since = val[both][best:]
+        rose = since[-2:].min() > VAL_ROSE * since[0] and since[-1] > SINKING * since.max()
         train = plain_loss(history, "train")[both[-1]]
         settled = not sample[both[-1]] > (1 + GAP) * train  # else it is BatchNorm that lags, on val and train alike
         if gap[-1] > GAP and gap[-1] > gap[best] + GAP_GROWTH and rose and settled:
@@ -237,6 +274,8 @@ def judge_learning(history: History) -> Finding | None:
     loss, way = plain_loss(history), _way(history)
     steps, total = history.steps.height, total_steps(history)
     if steps < max(LEAST_STEPS, JUDGED_FROM * total) or not way >= WAY or not starts_random(history):
+        return None
+    if np.nansum(history.step_values("images")) < LEAST_PICTURES:
         return None
     # From its highest, not its first steps: random weights may assign hardly any object then, and it rises at first.
     early = _smooth(loss)[: 3 * len(loss) // 4]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import Rule, latest, number, plain_loss, rate_in_use, rate_knob, starts_random
+from .judging import Rule, lags, latest, number, plain_loss, rate_in_use, rate_knob, starts_random
 
 Row = Mapping[str, Any]
 
@@ -19,6 +19,7 @@ FEWEST_VALUES = 16
 GOOD_VALUES = 64  # what the advice aims at
 # Of the running statistics: a rule of thumb; healthy runs: 2e-4 and more.
 SMALLEST_VARIANCE = 1e-6
+MANY_LAG = 0.1  # of the layers
 CONSTANT_SHARE = 0.5  # of a layer's channels; healthy runs: 0 once a dozen batches went by
 KEPT_PER_BATCH = 0.97  # of the running statistics: Ultralytics sets BatchNorm's momentum to 0.03
 STARTED = 0.7  # of the initial statistics are left: from here on a random start's own constants are gone
@@ -68,7 +69,9 @@ def judge_variance(history: History) -> Finding | None:
         if starts_random(history) and _left(_batches(history, probe)) > STARTED:
             continue
         rows: Mapping[str, Row] = probe.get("norms") or {}
-        collapsed = [layer for layer, row in rows.items() if _is_collapsed(row)]
+        # Behind statistics of older weights outputs may stand still in evaluation that vary in training.
+        layers = rows if sum(map(lags, rows.values())) <= MANY_LAG * len(rows) else {}
+        collapsed = [layer for layer in layers if _is_collapsed(rows[layer])]
         if collapsed:
             row = rows[collapsed[0]]
             constant, smallest = number(row.get("constant")), number(row.get("smallest_variance"))

@@ -32,8 +32,8 @@ def test_broken_trainings_are_named_and_healthy_ones_left_in_peace(tmp_path: Pat
     assert scored.returncode == 0, scored.stderr
     assert "| detected: a right warning or error before the end | 8 of 8," in scored.stdout
     assert "| named: the right cause first | 8 of 8," in scored.stdout
-    assert "| healthy trainings with a false error | 0 of 6," in scored.stdout
-    assert "| healthy trainings with a false warning | 0 of 6," in scored.stdout
+    assert "| healthy trainings with an error | 0 of 6," in scored.stdout
+    assert "| healthy trainings with a warning of their curves | 0 of 6," in scored.stdout
     assert "| not finite: stopped in the same step, of those that began | 1 of 1," in scored.stdout
     lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     assert len(lines) == 14

@@ -71,6 +71,14 @@ def test_a_finding_cannot_be_changed() -> None:
         finding.severity = "error"  # type: ignore[misc]
 
 
+def test_what_spoils_a_training_comes_before_what_spoils_its_score_and_after_what_is_graver() -> None:
+    ids = [("split.few", "warning"), ("images.blank", "warning"), ("layer.dead", "warning"), ("labels.x", "warning")]
+    graver = Finding("split.leak_identical", "error", "")
+    findings = [*(Finding(name, severity, "") for name, severity in ids), graver]  # type: ignore[arg-type]
+    ordered = [finding.id for finding in worst_first(findings)]
+    assert ordered == ["split.leak_identical", "layer.dead", "labels.x", "split.few", "images.blank"]
+
+
 @given(st.lists(st.sampled_from(SEVERITIES), max_size=12))
 def test_the_worst_come_first_and_equals_keep_their_order(severities: list[Any]) -> None:
     findings = [Finding(f"a.n{number}", severity, "") for number, severity in enumerate(severities)]

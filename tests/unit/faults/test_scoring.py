@@ -16,7 +16,7 @@ from test_stored import written
 
 from pipeline.findings import Finding
 
-LEAK = Finding("split.leak_alike", "warning", "a test picture looks like one of train", {}, "look")
+TWICE = Finding("labels.near_duplicate", "warning", "2 pairs of boxes lie in the same place", {}, "look")
 AXES = Finding(
     "labels.not_on_objects", "warning", "with x and y exchanged they do", {"explanation": "axes"}, "exchange"
 )
@@ -59,8 +59,8 @@ def test_what_the_checks_said_counts_as_told_before(folder: Path) -> None:
 
 
 def test_what_is_true_of_the_unspoilt_data_is_skipped_in_one_figure_and_not_in_the_other(folder: Path) -> None:
-    found = judged(folder, "labels_transposed", before=(LEAK, AXES), of_data=frozenset({LEAK.id}))
-    assert [finding.id for finding in found.final[:2]] == [LEAK.id, AXES.id]
+    found = judged(folder, "labels_transposed", before=(TWICE, AXES), of_data=frozenset({TWICE.id}))
+    assert [finding.id for finding in found.final[:2]] == [TWICE.id, AXES.id]
     assert score.is_named(found)
     assert not score.is_named(found, without_data=False)
 
@@ -116,23 +116,24 @@ def test_a_false_alarm_about_a_healthy_training_is_never_taken_as_true_of_its_da
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     healthy = a_case("heldout", None)
-    keep(folder, healthy, before=(LEAK,))
+    keep(folder, healthy, before=(TWICE,))
     broken = a_case("heldout", "labels_transposed", healthy.cell.data)
-    keep(folder, broken, before=(LEAK, AXES))
+    keep(folder, broken, before=(TWICE, AXES))
     found = {one.name: one for one in score.judge_all(folder)}
     assert found[healthy.name].of_data == frozenset()
-    assert found[broken.name].of_data == {LEAK.id}
+    assert found[broken.name].of_data == {TWICE.id}
     score.print_summary([found[broken.name]], [found[healthy.name]])
     printed = capsys.readouterr().out
-    assert "| healthy trainings with a false warning | 1 of 1," in printed
-    assert "| healthy trainings with a false error | 0 of 1," in printed
+    assert "| healthy trainings with a warning of the checks before | 1 of 1," in printed
+    assert "| healthy trainings with a warning of their curves | 0 of 1," in printed
+    assert "| healthy trainings with an error | 0 of 1," in printed
     assert "| named: the right cause first | 1 of 1," in printed
     assert "| named, what is true of the unspoilt data set counted as well | 0 of 1," in printed
 
 
 def test_what_a_setting_brings_about_is_not_true_of_the_data(folder: Path) -> None:
     turned = a_case("heldout", None, variant="strong_augmentation")
-    keep(folder, turned, before=(LEAK,))
+    keep(folder, turned, before=(TWICE,))
     broken = a_case("heldout", "labels_transposed", turned.cell.data)
     keep(folder, broken)
     assert next(one for one in score.judge_all(folder) if one.name == broken.name).of_data == frozenset()

@@ -50,12 +50,25 @@ def test_a_training_that_was_refused_is_kept_without_steps(tmp_path: Path) -> No
     assert diagnose(kept.history) == []
 
 
-def test_calibration_and_held_out_trainings_share_nothing() -> None:
+def test_the_parts_share_no_seeds_and_no_data() -> None:
+    data = [name for cells in catalogue.CELLS.values() for name in {cell.data for cell in cells}]
+    assert len(set(data)) == len(data)
+    seeds = [{case.cell.seed for case in catalogue.cases(part)} for part in ("calibration", "heldout", "fresh")]
+    assert sum(map(len, seeds)) == len(set.union(*seeds))
     calibration, heldout = (catalogue.cases(part) for part in ("calibration", "heldout"))
-    for field in ("seed", "data"):
-        assert not {getattr(c.cell, field) for c in calibration} & {getattr(c.cell, field) for c in heldout}
     assert {c.cell.model for c in heldout} - {c.cell.model for c in calibration} == {"yolov8n"}
     assert {c.cell.data.split("-")[0] for c in heldout} - {c.cell.data.split("-")[0] for c in calibration} == {"pcb"}
+
+
+def test_afresh_every_fault_is_trained_three_times_in_other_company() -> None:
+    fresh, heldout = catalogue.cases("fresh"), catalogue.cases("heldout")
+    assert sum(case.fault is None for case in fresh) == 60
+    assert all(sum(case.fault is fault for case in fresh) == 3 for fault in catalogue.FAULTS)
+
+    def company(cell: catalogue.Cell) -> tuple[str, str, str]:
+        return cell.model, cell.data.split("-")[0], cell.optimizer
+
+    assert not {company(case.cell) for case in fresh} & {company(case.cell) for case in heldout if case.fault}
 
 
 def test_every_fault_is_held_out_five_times_and_sixty_trainings_are_healthy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -71,6 +72,18 @@ def test_pictures_that_look_alike_across_splits_are_a_warning() -> None:
     assert (finding.severity, finding.evidence["count"]) == ("warning", 3)
     assert finding.message.startswith("1 val and 1 test pictures look like a picture of another split")
     assert finding.evidence["splits"] == {"train and val": 2, "test and train": 1}
+
+
+def test_one_picture_in_fifty_that_looks_like_another_is_a_note() -> None:
+    def severity(pictures: int) -> str:
+        snapshot = _set((1, 3, "alike"))
+        many = snapshot.images.filter(pl.col("split") == "val").head(1)
+        others = [many.with_columns(path=pl.lit(f"more{number}.png")) for number in range(pictures - 1)]
+        images = pl.concat([snapshot.images.filter((pl.col("split") != "val") | (pl.col("image_id") == 3)), *others])
+        (finding,) = leak_alike(replace(snapshot, images=images))
+        return finding.severity
+
+    assert [severity(49), severity(50)] == ["warning", "info"]
 
 
 @pytest.mark.parametrize("pair", [(1, 2), (5, 6)], ids=["both in train", "both in no split"])
