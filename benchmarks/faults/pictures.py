@@ -50,28 +50,35 @@ def val_loss(history: History) -> tuple[Values, Values]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A case: its fault, the curve that shows it or fails to, and what there is to see."""
+    """A case: its fault, the curve that shows it or fails to, what there is to see, and on which kind of data."""
 
     fault: str
     curve: Curve
     label: str
     title: str
+    data: str
     log: bool = False
     beside: Curve | None = None  # of the same training, in place of a healthy one
 
 
 PICTURES = (
-    Picture("adamw_rate_high", loss, "loss", "AdamW at 0.1: the loss falls all the same"),
-    Picture("adamw_rate_high", change, "|dw| / |w|", "... but each step replaces a tenth of the weights", log=True),
-    Picture("wrong_sign_pooling", loss, "loss", "a backward pass of the wrong sign: nothing to be seen in the loss"),
-    Picture("inf_gradient", loss, "loss", "one Inf in one gradient: the step is not taken, training goes on"),
-    Picture("overfitting", val_loss, "loss", "twenty pictures, sixty times each: learnt by heart", beside=loss),
+    Picture("adamw_rate_high", loss, "loss", "AdamW at 0.1: the loss falls all the same", "steel"),
+    Picture(
+        "adamw_rate_high", change, "|dw| / |w|", "... but each step replaces a tenth of the weights", "steel", log=True
+    ),
+    Picture(
+        "wrong_sign_pooling", loss, "loss", "a backward pass of the wrong sign: nothing to be seen in the loss", "field"
+    ),
+    Picture("inf_gradient", loss, "loss", "one Inf in one gradient: the step is not taken, training goes on", "steel"),
+    Picture(
+        "overfitting", val_loss, "loss", "twenty pictures, sixty times each: learnt by heart", "steel", beside=loss
+    ),
 )
 
 
 def draw(picture: Picture, folder: Path, path: Path) -> None:
-    """Draw one picture from the first kept training of its fault."""
-    case, partner = _kept(picture.fault, folder)
+    """Draw one picture from the first kept training of its fault on its kind of data."""
+    case, partner = _kept(picture, folder)
     judged = judge(case.name, folder)
     figure, axes = plt.subplots(figsize=(6.4, 2.8))
     history = load(folder / case.name).history
@@ -96,11 +103,13 @@ def draw(picture: Picture, folder: Path, path: Path) -> None:
     plt.close(figure)
 
 
-def _kept(fault: str, folder: Path) -> tuple[Case, Case | None]:
+def _kept(picture: Picture, folder: Path) -> tuple[Case, Case | None]:
     kept = [case for case in cases(folder.name) if (folder / case.name).is_dir()]
-    case = next(case for case in kept if case.fault is not None and case.fault.name == fault)
-    healthy = [c for c in kept if c.fault is None and c.cell.data == case.cell.data and c.variant.start is None]
-    return case, next(iter(healthy), None)
+    kept = [case for case in kept if case.cell.data.startswith(picture.data)]
+    case = next(case for case in kept if case.fault is not None and case.fault.name == picture.fault)
+    alike = [c for c in kept if c.fault is None and c.cell.data == case.cell.data]
+    same = [c for c in alike if not (c.variant.settings or c.variant.start or c.variant.change or c.variant.resumes)]
+    return case, next(iter(same), None)
 
 
 def _mark(axes: plt.Axes, judged: Judged, case: Case) -> None:
@@ -114,7 +123,8 @@ def _mark(axes: plt.Axes, judged: Judged, case: Case) -> None:
         where = "before the first step" if found < 0 else f"step {found}"
         axes.axvline(max(found, 0), color=FOUND, linestyle="--", linewidth=1.2)
         axes.annotate(f"{name}\n{where}", (max(found, 0), 0.97), xycoords=("data", "axes fraction"), fontsize=6,
-                      color=FOUND, va="top", xytext=(3, 0), textcoords="offset points")  # fmt: skip
+                      color=FOUND, va="top", xytext=(3, 0), textcoords="offset points",
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8})  # fmt: skip
     said = []
     for tool, alarms in judged.alarms.items():
         first = [alarm for alarm in alarms if alarm.kind in case.fault.kinds]
