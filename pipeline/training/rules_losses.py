@@ -34,6 +34,7 @@ ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far: rules of thumb that healthy 
 # In the first steps from random weights a loss has to rise above all it was before, and not only because objects are at
 # last assigned. Calibrated: healthy starts then reach 1.15 times their first loss, from less than 0.4 of the box loss.
 UNSETTLED, ROSE_ABOVE, ASSIGNED = 100, 1.2, 0.4
+AT_ITS_HEIGHT = 0.9  # of the highest since its best: below it a loss from random weights is on its way down again
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
@@ -140,10 +141,12 @@ def _really_rises(history: History, loss: Values, begin: int, best: int) -> bool
     """Whether a rise is more than objects being assigned at last.
 
     Random weights assign hardly any object for some steps, so that the loss is small until they do: it then rises to
-    its usual height, the box term by magnitudes.
+    its usual height, the box term by magnitudes, and falls from there.
     """
     if not starts_random(history) or begin + best >= UNSETTLED:
         return True
+    if loss[-1] < AT_ITS_HEIGHT * np.nanmax(loss[best:]):
+        return False
     boxes = [name for name in history.steps.columns if name.endswith("box_loss")]
     if boxes:
         assigned = _smooth(np.sum([history.step_values(name) for name in boxes], axis=0)[begin:])

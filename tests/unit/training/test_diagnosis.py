@@ -111,6 +111,18 @@ def test_the_classes_come_first_in_random_weights() -> None:
         assert "loss.term_imbalance" in found, context
 
 
+def test_a_loss_that_rose_when_objects_were_assigned_and_falls_again_does_not_diverge() -> None:
+    """Seen on circuit boards from random weights: 3.0, 3.8, 10.7, 11.8, 10.3 ... 8.2 at step 170, 6.9 at step 290."""
+
+    def late(part: float) -> float:
+        return 0.45 if part < 0.15 else 1.2 - 0.4 * part
+
+    assert alarms(Shape(steps=200, planned=200, loss=late).build()) == []
+    assert "loss.divergence" in {
+        f.id for f in alarms(Shape(steps=200, planned=200, loss=lambda p: 0.95 if p < 0.15 else 0.75 + 1.3 * p).build())
+    }
+
+
 def assigned_from(epoch: int, part: str) -> History:
     """Return a training whose box loss in a part is next to nothing before an epoch: no object is assigned."""
     history = Shape(steps=360, planned=360, per_epoch=30, val=lambda p: 0.9).build()
