@@ -111,8 +111,13 @@ def perform(name: str, folder: Path) -> str:
     return ended
 
 
+def case_of(variant: Fault | Healthy) -> Case:
+    """Return the training of a fault, or of none, in the one cell."""
+    return Case(variant.name, CELL, variant if isinstance(variant, Fault) else None, variant, "heldout")
+
+
 def _train(variant: Fault | Healthy, material: Material, temporary: Path) -> None:
-    case = Case(variant.name, CELL, variant if isinstance(variant, Fault) else None, variant, "heldout")
+    case = case_of(variant)
     data = material.data(CELL.data, variant.change).parent
     shutil.copytree(data, temporary / "data")  # Ultralytics writes its caches beside the pictures
     text = (temporary / "data" / "data.yaml").read_text().replace(str(data), str(temporary / "data"))

@@ -280,11 +280,7 @@ def judge_learning(history: History) -> Finding | None:
         return None
     if np.nansum(history.step_values("images")) < LEAST_PICTURES:
         return None
-    # From its highest, not its first steps: random weights may assign hardly any object then, and it rises at first.
-    early = _smooth(loss)[: 3 * len(loss) // 4]
-    first = max(median(loss[: 2 * WINDOW]), float(np.nanmax(early)) if np.isfinite(early).any() else 0.0)
-    last = median(loss[-2 * WINDOW :])
-    fall = 1 - last / first if first > 0 else 1.0
+    first, last, fall = fall_of(loss)
     little = fall < min(LEARNS, LEARNS_PER_WAY * way)
     blind = fall < BLIND_FALL and _is_blind(history, last)
     if not (little or blind) or (history.epoch_values("val_map50") > FOUND).any():
@@ -303,6 +299,20 @@ def judge_learning(history: History) -> Finding | None:
         "data: look at a dozen pictures with their boxes drawn in; label files of other pictures and class numbers of "
         "another list look like this; `tuneup proof` rules out a wrong gradient",
     )
+
+
+def fall_of(loss: Values) -> tuple[float, float, float]:
+    """Return where a loss began, where it is, and by which part it has fallen.
+
+    From its highest, not its first steps: random weights may assign hardly any object then, and it rises at first.
+
+    Args:
+        loss: [s] of each step, at least `WINDOW`.
+    """
+    early = _smooth(loss)[: 3 * len(loss) // 4]
+    first = max(median(loss[: 2 * WINDOW]), float(np.nanmax(early)) if np.isfinite(early).any() else 0.0)
+    last = median(loss[-2 * WINDOW :])
+    return first, last, 1 - last / first if first > 0 else 1.0
 
 
 def _is_blind(history: History, loss: float) -> bool:
