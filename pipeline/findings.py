@@ -14,7 +14,8 @@ from typing import Any, Literal
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
-OF_SCORE = ("audit.", "classes.", "images.", "split.")  # what they tell leaves the training as it is
+# What comes later among equals: what a training can live with, then what leaves it as it is and only spoils its score.
+LATER = (("augment.boxes_small",), ("audit.", "classes.", "images.", "split."))
 
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
@@ -60,8 +61,10 @@ class Finding:
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:
-    """Return the findings ordered by severity, among equals what spoils a training before what only spoils its score.
+    """Return the findings ordered by severity, and among equals by what they spoil (`LATER`); else as they came."""
 
-    Otherwise they stay as they came.
-    """
-    return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.id.startswith(OF_SCORE)))
+    def rank(finding: Finding) -> tuple[int, int]:
+        later = next((n for n, prefixes in enumerate(LATER, 1) if finding.id.startswith(prefixes)), 0)
+        return SEVERITIES.index(finding.severity), later
+
+    return sorted(findings, key=rank)
