@@ -19,7 +19,7 @@ from .advice import Suggestion, suggestions
 from .advice_result import Change, Side, Trial, alarms_of, end_alone, loss_change, map_change
 from .config import Config, config_from_dict, load_config, require_data
 from .data.digests import picture_digests
-from .errors import BrokenOffError, ConfigError, RunError, TrainingError, UsageError
+from .errors import ConfigError, RunError, TrainingError, UsageError
 from .records import write_json
 from .runs import Run
 from .training.diagnosis import diagnose
@@ -83,7 +83,7 @@ def advise(run: Run | Path | str, *, verify: bool = False, watchers: Sequence[Wa
         RunError: there is no such run, it has not come to an end, it or its verification is being trained, or its data
             has changed since.
         ConfigError, DataError, ModelError: as `train`.
-        BrokenOffError: memory, a disk or a loader process ended the training; another call goes on with it.
+        TrainingError: memory, a disk or a loader process ended the training; another call goes on with it.
     """
     found = run if isinstance(run, Run) else Run.open(run)
     if found.state.get("state") == "evaluated":
@@ -145,12 +145,10 @@ def _ended(first: Run, wanted: Config, watchers: Sequence[Watcher]) -> Run:
             return verbs.resume(run, watchers=watchers)
         _refuse_other_data(first, wanted)
         return verbs.train(wanted, watchers=watchers)
-    except BrokenOffError:
-        raise  # says nothing about the advice; the same call goes on, or begins anew
-    except TrainingError:
+    except TrainingError as error:
         stopped = _there(wanted)
-        if stopped is None:
-            raise
+        if stopped is None or error.broke_off:
+            raise  # what breaks off says nothing about the advice; the same call goes on, or begins anew
         return stopped  # that it stops is what the verification has found out
 
 

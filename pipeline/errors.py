@@ -47,9 +47,7 @@ class RunError(TuneUpError):
 class TrainingError(TuneUpError):
     """Training could not start or had to stop."""
 
-
-class BrokenOffError(TrainingError):
-    """Training had to stop for what says nothing about it: memory, a disk, a loader process, a bug."""
+    broke_off = False  # true where that says nothing about the training: memory, a disk, a loader process, a bug
 
 
 class DataError(TuneUpError):

@@ -19,7 +19,7 @@ from ..data.audit import Audit
 from ..data.formats import detect_format
 from ..data.intake import read
 from ..data.split import prepare_splits
-from ..errors import BrokenOffError, RunError, TrainingError, TuneUpError
+from ..errors import RunError, TrainingError, TuneUpError
 from ..known_keys import AUGMENT_KEYS
 from ..leash import chatter_to, tighten
 from ..model_source import load_weights, resolve_model
@@ -303,12 +303,16 @@ def _overrides(run: Run, config: Config, model: Path) -> dict[str, Any]:
     }
 
 
-def _explained(error: Exception) -> BrokenOffError:
+def _explained(error: Exception) -> TrainingError:
     """Put what torch or Ultralytics raised into words and a next step."""
     text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     text = re.sub(r"^ERROR\W*", "", text).rstrip(". ")
     if "out of memory" in str(error).lower():
-        return BrokenOffError(f"out of memory: {text}. Halve train.batch or lower train.imgsz")
-    if "DataLoader worker" in str(error):
-        return BrokenOffError(f"a loader process ended: {text}. Try train.workers=0; if that works, memory is short")
-    return BrokenOffError(f"training stopped: {type(error).__name__}: {text}. ultralytics.log in the run has the rest")
+        message = f"out of memory: {text}. Halve train.batch or lower train.imgsz"
+    elif "DataLoader worker" in str(error):
+        message = f"a loader process ended: {text}. Try train.workers=0; if that works, memory is short"
+    else:
+        message = f"training stopped: {type(error).__name__}: {text}. ultralytics.log in the run has the rest"
+    explained = TrainingError(message)
+    explained.broke_off = True
+    return explained

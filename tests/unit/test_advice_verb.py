@@ -15,7 +15,7 @@ from pipeline import advice_verb as module
 from pipeline import cli
 from pipeline.advice_verb import RESULT, advise
 from pipeline.config import Config, load_config, settle
-from pipeline.errors import BrokenOffError, RunError, TrainingError, UsageError
+from pipeline.errors import RunError, TrainingError, UsageError
 from pipeline.evaluation.compare import Comparison, Difference
 from pipeline.evaluation.intervals import Interval
 from pipeline.findings import Finding
@@ -177,8 +177,10 @@ def test_a_training_that_stops_is_an_answer_and_is_not_tried_again(first: Run, t
 def test_a_training_that_breaks_off_for_want_of_memory_is_no_answer_and_is_tried_again(
     first: Run, trainer: FakeTrainer
 ) -> None:
-    trainer.ends = [BrokenOffError("out of memory: 8 GB asked for")]
-    with pytest.raises(BrokenOffError, match="out of memory"):
+    broken = TrainingError("out of memory: 8 GB asked for")
+    broken.broke_off = True
+    trainer.ends = [broken]
+    with pytest.raises(TrainingError, match="out of memory"):
         advise(first, verify=True)
     assert not (first.path.parent / "bad-advice" / RESULT).exists()
     found = advise(first, verify=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import BrokenOffError
+from pipeline.errors import TrainingError
 from pipeline.training import session
 
 
@@ -19,5 +19,7 @@ from pipeline.training import session
 )
 def test_what_breaks_a_training_off_says_what_to_do_and_is_no_result(text: str, words: str) -> None:
     error = session._explained(OSError(text) if "Errno" in text or not text else RuntimeError(text))
-    assert isinstance(error, BrokenOffError)
+    assert isinstance(error, TrainingError)
+    assert error.broke_off
+    assert not TrainingError("10 steps in a row were not finite").broke_off
     assert words in str(error)
