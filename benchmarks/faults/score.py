@@ -24,6 +24,7 @@ from judge import BEFORE, Judged, audit_ids, judge, names_cause, was_interrupted
 from rivals import RIVALS
 from scipy.stats import binomtest
 
+FEW = 8  # trainings that are judged sooner than other processes have begun
 JUST_FINITE = ("nan_pictures", "inf_gradient", "overflow", "fp16_overflow")
 
 
@@ -35,12 +36,13 @@ def judge_all(folder: Path) -> list[Judged]:
         print(f"{folder / case.name}: left out, it was interrupted; delete it and train it again", file=sys.stderr)
     kept = [case for case in kept if case not in cut]
     told = _told_of_data(kept, folder)
+    names = [case.name for case in kept]
+    of_data = [told.get(case.cell.data, frozenset()) if case.fault else frozenset() for case in kept]
+    parts = [folder] * len(kept)
+    if len(kept) < FEW:
+        return list(map(judge, names, parts, of_data))
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        work = [
-            pool.submit(judge, case.name, folder, told.get(case.cell.data, frozenset()) if case.fault else frozenset())
-            for case in kept
-        ]
-        return [future.result() for future in work]
+        return list(pool.map(judge, names, parts, of_data))
 
 
 def _told_of_data(kept: list[Case], folder: Path) -> dict[str, frozenset[str]]:
