@@ -21,9 +21,10 @@ import matplotlib.pyplot as plt
 from pipeline.training import (
     rules_gradients,
     rules_layers,
-    rules_losses,
+    rules_learning,
     rules_norms,
     rules_setup,
+    rules_terms,
     rules_updates,
 )
 
@@ -79,7 +80,7 @@ LOSS = "loss per picture"
 PICTURES: dict[str, Picture] = {
     "data.no_boxes": Picture("box loss", lambda x: falling(x) / 2, level(0.0), noise=0.05),
     "labels.not_learnable": Picture(
-        LOSS, falling, lambda x: falling(x, 0.1), 9 * (1 - rules_losses.LEARNS), noise=0.05
+        LOSS, falling, lambda x: falling(x, 0.1), 9 * (1 - rules_learning.LEARNS), noise=0.05
     ),
     "schedule.too_few_steps": Picture(
         "learning rate / lr0",
@@ -180,7 +181,7 @@ PICTURES: dict[str, Picture] = {
         True,
     ),
     "loss.term_imbalance": Picture(
-        "share of cls", lambda x: 0.02 + 0.4 * x / 120, level(2e-5), rules_losses.OTHER_TERM, 0.1, True
+        "share of cls", lambda x: 0.02 + 0.4 * x / 120, level(2e-5), rules_terms.OTHER_TERM, 0.1, True
     ),
     "loss.plateau": Picture(LOSS, falling, lambda x: np.maximum(falling(x), 7.6), noise=0.03),
     "loss.divergence": Picture(LOSS, falling, lambda x: falling(x) + np.maximum(x - 60, 0) * 0.15, None, 0.04),

@@ -15,7 +15,7 @@ from stored import load
 
 from pipeline.training.history_prefix import history_until
 from pipeline.training.judging import plain_loss
-from pipeline.training.rules_losses import fall_of
+from pipeline.training.rules_learning import fall_of
 
 STEPS = (100, 150, 200, 300, 400, 500)
 

@@ -15,9 +15,11 @@ from . import (
     rules_finite,
     rules_gradients,
     rules_layers,
+    rules_learning,
     rules_losses,
     rules_norms,
     rules_setup,
+    rules_terms,
     rules_updates,
 )
 from .causes import causes_first
@@ -31,6 +33,8 @@ RULES: tuple[Rule, ...] = (
     *rules_finite.RULES,
     *rules_norms.RULES,
     *rules_layers.RULES[-1:],
+    *rules_terms.RULES,
+    *rules_learning.RULES,
     *rules_losses.RULES,
     *rules_gradients.RULES,
 )

@@ -23,6 +23,7 @@ Flags = NDArray[np.bool_]
 RESTARTS = ("resume", "out_of_memory", "warmup_end")
 # Rates at which the three optimizers of Ultralytics usually work; AdamW: what `optimizer=auto` takes for one class.
 USUAL_RATES = {"AdamW": 0.002, "Adam": 0.002, "SGD": 0.01, "MuSGD": 0.01}
+WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded changes it by a tenth
 LAG_RATIO, LAG_SHIFT = 4.0, 2.0  # calibrated: settled layers of healthy runs have 2 and 1 at most
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 
@@ -173,3 +174,12 @@ def lags(row: Mapping[str, Any]) -> bool:
 def latest(probes: Sequence[Mapping[str, Any]], key: str) -> Mapping[str, Any] | None:
     """Return the newest probe that has something under `key`."""
     return next((probe for probe in reversed(probes) if probe.get(key)), None)
+
+
+def smooth(loss: Values) -> Values:
+    """Return the medians of WINDOW steps each, `[s - WINDOW + 1]`; empty for a shorter curve."""
+    if len(loss) < WINDOW:
+        return np.zeros(0)
+    filled = np.where(np.isfinite(loss), loss, np.nanmedian(loss) if np.isfinite(loss).any() else 0.0)
+    smooth: Values = np.median(np.lib.stride_tricks.sliding_window_view(filled, WINDOW), axis=1)
+    return smooth
