@@ -20,7 +20,7 @@ from .advice_result import Change, Side, Trial, alarms_of, end_alone, loss_chang
 from .config import Config, config_from_dict, load_config, require_data
 from .data.digests import picture_digests
 from .errors import ConfigError, RunError, TrainingError, UsageError
-from .records import write_json
+from .records import exclusive, write_json
 from .runs import Run
 from .training.diagnosis import diagnose
 from .training.history import History
@@ -107,7 +107,8 @@ def _verified(advice: Advice, config: Config, watchers: Sequence[Watcher]) -> Ad
             f"already; tuneup advise {run.path} lists what was found"
         )
     wanted = _turned(run, config, first)
-    after = _ended(run, wanted, watchers)
+    with exclusive(run.path / ".advice.lock", "its advice is being verified"):
+        after = _ended(run, wanted, watchers)
     if after.state.get("state") not in ("complete", "failed"):
         return Advice(run, advice.suggestions, interrupted=after)
     before_side, after_side = _side(run), _side(after)

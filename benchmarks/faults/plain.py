@@ -73,6 +73,8 @@ ABOUT = {
     "black_pictures": f"{_NUMBERS}|black|dark|bright",
 }
 SAME_AS_HEALTHY = ("clip_tiny",)  # plain Ultralytics has no such setting: it clips at 10 whatever one asks for
+# Lines that list a setting as it was given, for every training, and are about none of them.
+SETTINGS_LISTED = re.compile(r"INFO: (engine/trainer:|optimizer: \w+\(|albumentations: |Transferred )")
 OURS = ("monitor.", "report.", "augment.", "contract.")  # keys that plain Ultralytics does not have
 
 
@@ -175,10 +177,6 @@ def print_scores(folder: Path) -> None:
         rows.append((name, "yes" if hits else "no", *shown))
     print_table(("fault", "says something about it", "what", "what else it says"), rows)
     print(f"Plain Ultralytics says something about {share(right, len(rows))} of the faults.")
-
-
-# Lines that list a setting as it was given, for every training, and are about none of them.
-SETTINGS_LISTED = re.compile(r"INFO: (engine/trainer:|optimizer: \w+\(|albumentations: |Transferred )")
 
 
 def _without_numbers(text: str) -> str:

@@ -19,7 +19,7 @@ from pipeline.errors import RunError, TrainingError, UsageError
 from pipeline.evaluation.compare import Comparison, Difference
 from pipeline.evaluation.intervals import Interval
 from pipeline.findings import Finding
-from pipeline.records import write_atomic
+from pipeline.records import exclusive, write_atomic
 from pipeline.runs import Run
 
 HIGH = Finding("optimizer.lr_too_high", "error", "too large steps", {"step": 3}, "train.lr0=0.002: smaller steps")
@@ -229,6 +229,13 @@ def test_a_verification_that_another_process_trains_is_left_alone(first: Run, tr
     stopped.update_state(state="running", pid=os.getppid(), host=platform.node())
     with pytest.raises(RunError, match="bad-advice: is being trained by another process"):
         advise(first, verify=True)
+
+
+def test_two_verifications_at_once_would_begin_two_trainings(first: Run, trainer: FakeTrainer) -> None:
+    with exclusive(first.path / ".advice.lock", "held by the test"), pytest.raises(RunError, match="is being verified"):
+        advise(first, verify=True)
+    assert trainer.trained == []
+    assert advise(first, verify=True).trial is not None
 
 
 def test_nothing_to_turn_is_wrong_usage_and_still_a_list(first: Run, trainer: FakeTrainer) -> None:
