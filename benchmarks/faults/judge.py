@@ -22,6 +22,7 @@ from pipeline.training.trainer import JUDGED_EVERY
 
 AUDIT = ("audit.", "augment.", "boxes.", "classes.", "images.", "labels.", "split.")  # of what the pictures are told
 LIVE_LABELS = ("labels.not_learnable",)  # of the diagnosis, not of the audit
+NOT_FINITE = "weights are no longer finite"  # with these words a training ends whose weights are not written for it
 BEFORE = -1  # stands for a step before the first
 
 
@@ -39,7 +40,8 @@ class Judged:
         of_data: ids of what is true of the unspoilt data set as well.
         alarms: of other tools, by tool.
         onset: optimiser step at which the fault first acted; None for healthy runs and faults that never did.
-        finite: whether the weights at the end are.
+        finite: whether the weights were, when the training ended.
+        kept_finite: whether those in the checkpoint are; also where none was written.
         stopped_in_step: for what is not finite: whether the very step of the onset was not taken.
         version: of the code that trained; "" where none was recorded.
     """
@@ -54,6 +56,7 @@ class Judged:
     alarms: dict[str, list[Alarm]]
     onset: int | None
     finite: bool
+    kept_finite: bool
     stopped_in_step: bool
     seconds: float
     version: str
@@ -85,7 +88,9 @@ class Judged:
         right = right_ids(fault)
         if not live_alone and fault.onset != "resume" and any(finding.id in right for finding in self.before):
             return BEFORE
-        since = self.onset or 0 if fault.onset in ("door", "resume") else 0
+        since = self.onset or 0 if fault.onset != "start" else 0
+        if fault.onset == "door" and since:
+            since += 1  # what was judged after 60 steps has not seen the step of the number 60
         untimely = {finding.id for step, finding in self.live if step < since}
         return next((step for step, finding in self.live if finding.id in right and finding.id not in untimely), None)
 
@@ -123,6 +128,7 @@ def judge(name: str, part: Path, of_data: frozenset[str] = frozenset()) -> Judge
         of_data,
         {tool: find(stored.history) for tool, find in RIVALS.items()} if stored.history.steps.height else {},
         onset,
+        bool(stored.outcome["finite"]) and NOT_FINITE not in str(stored.outcome["ended"]),
         bool(stored.outcome["finite"]),
         onset is not None and onset < len(skipped) and bool(skipped[onset] == 1),
         float(stored.outcome["seconds"]),
@@ -175,10 +181,11 @@ def _onset(case: Case, stored: Stored) -> int | None:
 
 
 def _gap_opens(history: History) -> int | None:
-    """Return the step from which the loss on val is half as large again as on train: learning by heart begins."""
+    """Return the step from which the loss on val stays half as large again as on train: learning by heart begins."""
     train, val = plain_loss(history, "train"), plain_loss(history, "val")
-    open_ = np.flatnonzero(val > 1.5 * train)
-    return int(history.epoch_values("steps")[open_[0]]) if len(open_) else None
+    closed = np.flatnonzero(~(val > 1.5 * train))
+    first = int(closed[-1]) + 1 if len(closed) else 0
+    return int(history.epoch_values("steps")[first]) if first < len(val) else None
 
 
 def right_ids(fault: Fault) -> tuple[str, ...]:

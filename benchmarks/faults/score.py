@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from case import Case, Fault
-from catalogue import cases
+from catalogue import CELLS, cases
 from judge import BEFORE, Judged, audit_ids, judge, names_cause, was_interrupted
 from rivals import RIVALS
 from scipy.stats import binomtest
@@ -29,8 +29,10 @@ JUST_FINITE = ("nan_pictures", "inf_gradient", "overflow", "fp16_overflow")
 
 
 def judge_all(folder: Path) -> list[Judged]:
-    """Judge every kept training of a part of the benchmark."""
+    """Judge every kept training of a part of the benchmark, and say which are not there."""
     kept = [case for case in cases(folder.name) if (folder / case.name / "records.parquet").is_file()]
+    if kept:
+        _say_missing([case for case in cases(folder.name) if case not in kept])
     cut = [case for case in kept if was_interrupted(folder / case.name)]
     for case in cut:
         print(f"{folder / case.name}: left out, it was interrupted; delete it and train it again", file=sys.stderr)
@@ -43,6 +45,17 @@ def judge_all(folder: Path) -> list[Judged]:
         return list(map(judge, names, parts, of_data))
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         return list(pool.map(judge, names, parts, of_data))
+
+
+def _say_missing(missing: list[Case]) -> None:
+    """Say which trainings are in no figure: on a CPU those that need a GPU, and what was not trained yet."""
+    for words, needs_gpu in (("need a GPU", True), ("were not trained", False)):
+        found = [case.name for case in missing if bool(case.fault and case.fault.needs_gpu) is needs_gpu]
+        if found:
+            print(
+                f"{len(found)} trainings are not kept and in no figure, they {words}: {', '.join(found)}",
+                file=sys.stderr,
+            )
 
 
 def _told_of_data(kept: list[Case], folder: Path) -> dict[str, frozenset[str]]:
@@ -90,7 +103,7 @@ def print_summary(broken: list[Judged], healthy: list[Judged]) -> None:
     """Print the figures that the benchmark is about."""
     delays = [d for j in broken if (d := delay(j)) is not None]
     numbers = [j for j in broken if _fault(j).name in JUST_FINITE]
-    acted = [j for j in numbers if j.onset is not None and not j.refused]
+    acted = [j for j in numbers if j.onset is not None]
     all_ = [*broken, *healthy]
     rows = [
         ("detected: a right warning or error before the end", _share(is_detected(j) for j in broken)),
@@ -102,10 +115,19 @@ def print_summary(broken: list[Judged], healthy: list[Judged]) -> None:
         ("told before the first step", _share(j.first_right() == BEFORE for j in broken)),
         ("seen by the curves alone", _share(j.first_right(live_alone=True) is not None for j in broken)),
         ("steps from onset to the first right finding, where it was not told before", _median(delays)),
-        ("not finite: stopped in the same step, of those that began", _share(j.stopped_in_step for j in acted)),
-        ("weights finite at the end, not finite", _share(j.finite for j in numbers)),
+        (
+            "not finite: refused before the first step, or its first step not taken",
+            _share(j.refused or j.stopped_in_step for j in acted),
+        ),
+        (
+            "not finite: its first step not taken, with the checks before left out",
+            _share(j.stopped_in_step for j in acted),
+        ),
+        ("weights finite at the end, not finite", _share(j.finite for j in acted)),
         ("weights finite at the end, all trainings", _share(j.finite for j in all_)),
+        ("checkpoints finite, all trainings", _share(j.kept_finite for j in all_)),
         ("healthy trainings with an error", _share(_has(j, "error") for j in healthy)),
+        ("healthy trainings with any warning", _share(bool(j.told) for j in healthy)),
         (
             "healthy trainings with a warning of their curves",
             _share(any(s >= 0 for s, _ in j.told.values()) for j in healthy),
@@ -121,7 +143,7 @@ def _share(flags: Iterable[bool]) -> str:
 
 
 def _median(values: list[int]) -> str:
-    return f"{statistics.median(values):.0f} (of {len(values)})" if values else "none"
+    return f"{statistics.median(values):.0f} (median of {len(values)})" if values else "none"
 
 
 def _has(judged: Judged, severity: str) -> bool:
@@ -136,17 +158,29 @@ def print_by_fault(broken: list[Judged]) -> None:
         firsts = [first.id if (first := j.first_told(without_data=True)) else "nothing" for j in runs]
         said = ", ".join(f"{i} {firsts.count(i)}" for i in dict.fromkeys(firsts))
         live = sum(j.first_right(live_alone=True) is not None for j in runs)
-        counts = (sum(map(is_detected, runs)), sum(map(is_named, runs)), live)
-        rows.append((name, _fault(runs[0]).door, *(f"{n}/{len(runs)}" for n in counts), _when(runs), said))
-    head = ("fault", "door", "detected", "named", "by the curves alone", "when", "first finding, trainings")
+        early = sum(j.first_right() == BEFORE for j in runs)
+        delays = [d for j in runs if (d := delay(j)) is not None]
+        counts = (
+            _with_interval(sum(map(is_detected, runs)), len(runs)),
+            _with_interval(sum(map(is_named, runs)), len(runs)),
+        )
+        rows.append((name, _fault(runs[0]).cause, *counts, f"{live}/{len(runs)}", str(early), _median(delays), said))
+    head = (
+        "fault",
+        "what it is",
+        "detected",
+        "named",
+        "by the curves alone",
+        "told before",
+        "else steps after",
+        "first",
+    )
     print_table(head, rows)
 
 
-def _when(runs: list[Judged]) -> str:
-    early = sum(j.first_right() == BEFORE for j in runs)
-    delays = [d for j in runs if (d := delay(j)) is not None]
-    words = [f"before {early}"] if early else []
-    return ", ".join(words + ([f"step {statistics.median(delays):.0f} {len(delays)}"] if delays else []))
+def _with_interval(hits: int, of: int) -> str:
+    low, high = binomtest(hits, of).proportion_ci(method="exact")
+    return f"{hits}/{of} ({low * 100:.0f} to {high * 100:.0f} %)"
 
 
 # ---- healthy trainings, other tools ----------------------------------------------------------------------------------
@@ -215,11 +249,13 @@ def print_misses(broken: list[Judged]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="OUT/calibration, OUT/heldout or OUT/small")
+    parser.add_argument("folder", type=Path, help=f"OUT/PART, PART one of {', '.join(CELLS)}")
     parser.add_argument("--misses", action="store_true", help="say what was found where the cause was not named")
     parser.add_argument("--json", type=Path, help="write a line per training there")
     options = parser.parse_args()
     started = time.perf_counter()
+    if options.folder.absolute().name not in CELLS:
+        sys.exit(f"{options.folder}: is no part of the benchmark; name OUT/PART, PART one of {', '.join(CELLS)}")
     judged = judge_all(options.folder.absolute())
     if not judged:
         sys.exit(f"{options.folder}: holds no trainings; make them with benchmarks/faults/run.py")

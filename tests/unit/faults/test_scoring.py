@@ -96,6 +96,49 @@ def test_what_was_told_before_the_fault_acted_is_no_detection(folder: Path, skip
     assert score.delay(found) == (None if seen is None else 1)
 
 
+def test_what_is_told_after_sixty_steps_has_not_seen_a_fault_of_the_step_60(folder: Path) -> None:
+    columns = {
+        "skipped": lambda steps: np.isin(steps, [59]),
+        "skip_reason": lambda steps: ["non_finite" if step == 59 else None for step in steps],
+    }
+    found = judged(folder, "inf_gradient", shape=Shape(columns=columns), onset=60)
+    assert min(step for step, finding in found.live if finding.id == "gradient.non_finite") == 60
+    assert found.first_right() is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "finite", "kept_finite"),
+    [
+        ("complete", True, True),
+        ("TrainingError: the weights are no longer finite after epoch 1, in model.3.bn.running_var; x", False, True),
+    ],
+)
+def test_weights_that_were_not_written_are_not_finite_for_that(
+    folder: Path, ended: str, finite: bool, kept_finite: bool
+) -> None:
+    found = judged(folder, "overflow", ended=ended)
+    assert (found.finite, found.kept_finite) == (finite, kept_finite)
+
+
+def test_a_training_that_is_refused_counts_as_stopped_and_still_among_those_that_acted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = Finding("preflight.not_finite", "error", "x", {}, "y")
+    found = judged(folder, "overflow", before=(refusal,))
+    score.print_summary([found], [])
+    printed = capsys.readouterr().out
+    assert "| not finite: refused before the first step, or its first step not taken | 1 of 1," in printed
+    assert "| not finite: its first step not taken, with the checks before left out | 0 of 1," in printed
+
+
+def test_learning_by_heart_begins_where_val_leaves_train_behind_for_good(folder: Path) -> None:
+    case = a_case("heldout", "overfitting")
+    keep(folder, case, Shape(val=lambda part: 0.7 if 0.2 < part < 0.8 else 10.0))  # open, closed, open for good
+    history = stored.load(folder / case.name).history
+    steps = history.epoch_values("steps")
+    assert judge(case.name, folder).onset == int(steps[-2])
+
+
 def test_a_lost_state_is_not_known_before_the_resume(folder: Path) -> None:
     restored = {"optimizer_tensors": 0, "optimizer_tensors_expected": 100}
     case = a_case("heldout", "resume_without_state")
@@ -125,6 +168,7 @@ def test_a_false_alarm_about_a_healthy_training_is_never_taken_as_true_of_its_da
     score.print_summary([found[broken.name]], [found[healthy.name]])
     printed = capsys.readouterr().out
     assert "| healthy trainings with a warning of the checks before | 1 of 1," in printed
+    assert "| healthy trainings with any warning | 1 of 1," in printed
     assert "| healthy trainings with a warning of their curves | 0 of 1," in printed
     assert "| healthy trainings with an error | 0 of 1," in printed
     assert "| named: the right cause first | 1 of 1," in printed
@@ -144,7 +188,11 @@ def test_an_interrupted_training_is_left_out_and_said(folder: Path, capsys: pyte
     keep(folder, whole)
     keep(folder, cut, ended="interrupted")
     assert [one.name for one in score.judge_all(folder)] == [whole.name]
-    assert f"{cut.name}: left out, it was interrupted" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{cut.name}: left out, it was interrupted" in said
+    counts = [line.split()[0] for line in said.splitlines() if "not kept" in line]
+    assert list(map(int, counts)) == [10, len(catalogue.cases("heldout")) - 12]
+    assert "they need a GPU: fault-fp16_overflow" in said
 
 
 def test_the_exact_interval_is_that_of_clopper_and_pearson() -> None:
