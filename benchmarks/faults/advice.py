@@ -29,10 +29,11 @@ from run import door_of, in_processes, start_and_data, told
 from score import print_table, share
 
 import pipeline
-from pipeline.errors import TuneUpError
+from pipeline.errors import TrainingError, TuneUpError, UsageError
 from pipeline.runs import Run
 
 HELPED = ("fixed", "better")
+NOTHING: dict[str, Any] = {"finding": "", "turned": "", "found": [], "left": [], "direction": "none"}
 
 
 def chosen(part: str, cells: int) -> list[Case]:
@@ -54,10 +55,7 @@ def perform(name: str, folder: Path, pcb: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         overrides = [*settings_of(case), *start_and_data(case, Material(folder, pcb)), f"runs={temporary}", "name=run"]
         with door_of(case, Onset()):
-            try:
-                pipeline.train(overrides=overrides)
-            except TuneUpError:
-                pass  # a training that its checks refuse has findings as well
+            _train(overrides)
             record = _verified(Run(Path(temporary) / "run"))
     record = {"case": name, "fault": case.variant.name, "seconds": round(time.perf_counter() - started, 1), **record}
     (folder / "advice").mkdir(exist_ok=True)
@@ -65,24 +63,34 @@ def perform(name: str, folder: Path, pcb: Path | None) -> dict[str, Any]:
     return record
 
 
+def _train(overrides: list[str]) -> None:
+    """Train; one that its checks refuse, or that stops, has findings as well."""
+    try:
+        pipeline.train(overrides=overrides)
+    except TuneUpError as error:
+        if isinstance(error, TrainingError) and error.broke_off:
+            raise  # memory or a disk: nothing that the fault did
+
+
 def _verified(run: Run) -> dict[str, Any]:
     if not (run.path / "config.yaml").is_file():
-        return {"verdict": "refused", "finding": "", "turned": "", "left": [], "direction": "none"}
+        return {**NOTHING, "verdict": "refused"}
     try:
         advice = pipeline.advise(run, verify=True)
-    except TuneUpError as error:
-        return {"verdict": "nothing to turn", "finding": "", "turned": str(error), "left": [], "direction": "none"}
+    except UsageError as error:
+        return {**NOTHING, "verdict": "nothing to turn", "turned": str(error)}
     first, trial = advice.first, advice.trial
     assert first is not None
     assert trial is not None
     turned = " ".join(f"{knob.key}={knob.value}" for knob in first.knobs)
-    left = [name.partition(" of ")[0] for name in trial.after.alarms]
+    found, left = ([name.partition(" of ")[0] for name in side.alarms] for side in (trial.before, trial.after))
     change = {"measure": trial.change.measure, "direction": trial.change.direction}
     lines = list(trial.lines())
     return {
         "verdict": trial.verdict,
         "finding": first.finding.id,
         "turned": turned,
+        "found": found,
         "left": left,
         **change,
         "lines": lines,
@@ -90,11 +98,13 @@ def _verified(run: Run) -> dict[str, Any]:
 
 
 def is_mended(record: dict[str, Any], fault: Fault) -> bool:
-    """Whether the verdict is fixed or better and no finding that is right about the fault is left.
+    """Whether the verdict is fixed or better, and of the findings that are right about the fault none is left.
 
-    A verdict is about the finding whose knob was turned; that alone could be another one than the fault's.
+    A verdict is about the finding whose knob was turned; that alone could be another one than the fault's. A fault that
+    was never found is not mended either, whatever else is.
     """
-    return record["verdict"] in HELPED and not set(right_ids(fault)) & set(record["left"])
+    right = set(right_ids(fault))
+    return record["verdict"] in HELPED and bool(right & set(record["found"])) and not right & set(record["left"])
 
 
 def print_scores(folder: Path, part: str, cells: int) -> None:

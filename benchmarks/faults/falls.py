@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from catalogue import cases
+from catalogue import CELLS, cases
 from score import print_table
 from stored import load
 
@@ -21,11 +21,11 @@ STEPS = (100, 150, 200, 300, 400, 500)
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+    if len(sys.argv) != 2 or Path(sys.argv[1]).absolute().name not in CELLS:
         sys.exit(__doc__)
     folder = Path(sys.argv[1]).absolute()
     rows = []
-    for case in cases(folder.name):
+    for case in [case for case in cases(folder.name) if (folder / case.name).is_dir()]:
         history = load(folder / case.name).history
         seen = [history_until(history, steps) for steps in STEPS if steps <= history.steps.height]
         falls = [f"{fall_of(plain_loss(part))[2]:.0%}".replace("%", " %") for part in seen]

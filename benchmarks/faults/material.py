@@ -63,7 +63,9 @@ class Material:
         if not plain.is_file():
             run = pipeline.train(overrides=[*BASE_SETTINGS, *self._base(model)])
             plain.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.weights("last"), plain)
+            part = plain.with_suffix(".part")
+            shutil.copyfile(run.weights("last"), part)
+            part.replace(plain)
         if change is None:
             return plain
         changed = self.folder / "weights" / f"{model}-{change}.pt"
@@ -72,7 +74,9 @@ class Material:
             with torch.no_grad():
                 CHANGED_WEIGHTS[change](network)
             record = torch.load(plain, map_location="cpu", weights_only=False)  # our own file
-            torch.save({**record, "model": network}, changed)
+            part = changed.with_suffix(".part")
+            torch.save({**record, "model": network}, part)
+            part.replace(changed)
         return changed
 
     def _base(self, model: str) -> list[str]:
@@ -122,8 +126,7 @@ def _row_in_quarter(box: dict, left: int, top: int, first: int) -> str:
 
 def spoil(source: Path, target: Path, change: str) -> None:
     """Copy a data set and change its label files by one of `CHANGED_LABELS`."""
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    description = yaml.safe_load((target / "data.yaml").read_text())
+    description = _copied(source, target)
     classes = len(description["names"])
     for split in SPLITS:
         files = sorted((target / "labels" / split).glob("*.txt"))
@@ -132,6 +135,13 @@ def spoil(source: Path, target: Path, change: str) -> None:
         for file, rows in zip(files, changed, strict=True):
             file.write_text("".join(" ".join(row) + "\n" for row in rows))
     (target / "data.yaml").write_text(yaml.safe_dump({**description, "path": str(target)}))
+
+
+def _copied(source: Path, target: Path) -> dict:
+    """Copy all but data.yaml and return that: written last, it says that a copy has been changed to its end."""
+    shutil.rmtree(target, ignore_errors=True)  # half of a copy
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("data.yaml"))
+    return yaml.safe_load((source / "data.yaml").read_text())
 
 
 def _shuffled(labels: list[Labels], split: str, classes: int) -> list[Labels]:
@@ -187,13 +197,12 @@ CHANGED_LABELS: dict[str, Callable[[list[Labels], str, int], list[Labels]]] = {
 
 def add_backgrounds(source: Path, target: Path) -> None:
     """Copy a data set and paint over the objects of every third picture of train: healthy, with 30 % backgrounds."""
-    shutil.copytree(source, target, dirs_exist_ok=True)
+    description = _copied(source, target)
     for number, file in enumerate(sorted((target / "labels" / "train").glob("*.txt"))):
         if number % 10 < 3:
             (picture_file,) = (target / "images" / "train").glob(f"{file.stem}.*")
             cv2.imwrite(str(picture_file), _without_objects(cv2.imread(str(picture_file)), file.read_text()))
             file.write_text("")
-    description = yaml.safe_load((target / "data.yaml").read_text())
     (target / "data.yaml").write_text(yaml.safe_dump({**description, "path": str(target)}))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from case import Case
-from catalogue import cases
+from catalogue import CELLS, cases
 from judge import BEFORE, Judged, judge, right_ids
 from stored import load
 
@@ -64,10 +64,10 @@ class Picture:
 PICTURES = (
     Picture("adamw_rate_high", loss, "loss", "AdamW at 0.1: the loss falls all the same", "steel"),
     Picture(
-        "adamw_rate_high", change, "|dw| / |w|", "... but each step replaces a tenth of the weights", "steel", log=True
+        "adamw_rate_high", change, "|dw| / |w|", "... but a step replaces a sixth of the weights", "steel", log=True
     ),
     Picture(
-        "wrong_sign_pooling", loss, "loss", "a backward pass of the wrong sign: nothing to be seen in the loss", "field"
+        "wrong_sign_pooling", loss, "loss", "a backward pass of the wrong sign: nothing to be seen in the loss", "steel"
     ),
     Picture("inf_gradient", loss, "loss", "one Inf in one gradient: the step is not taken, training goes on", "steel"),
     Picture(
@@ -78,7 +78,9 @@ PICTURES = (
 
 def draw(picture: Picture, folder: Path, path: Path) -> None:
     """Draw one picture from the first kept training of its fault on its kind of data."""
-    case, partner = _kept(picture, folder)
+    kept = _kept(picture, folder)
+    assert kept is not None
+    case, partner = kept
     judged = judge(case.name, folder)
     figure, axes = plt.subplots(figsize=(6.4, 2.8))
     history = load(folder / case.name).history
@@ -103,13 +105,23 @@ def draw(picture: Picture, folder: Path, path: Path) -> None:
     plt.close(figure)
 
 
-def _kept(picture: Picture, folder: Path) -> tuple[Case, Case | None]:
+def _kept(picture: Picture, folder: Path) -> tuple[Case, Case | None] | None:
+    """Return a training with the fault and a healthy one of the same way and pictures; without one if none is kept."""
     kept = [case for case in cases(folder.name) if (folder / case.name).is_dir()]
-    kept = [case for case in kept if case.cell.data.startswith(picture.data)]
-    case = next(case for case in kept if case.fault is not None and case.fault.name == picture.fault)
-    alike = [c for c in kept if c.fault is None and c.cell.data == case.cell.data]
-    same = [c for c in alike if not (c.variant.settings or c.variant.start or c.variant.change or c.variant.resumes)]
-    return case, next(iter(same), None)
+    broken = [case for case in kept if case.fault is not None and case.fault.name == picture.fault]
+    broken = [case for case in broken if case.cell.data.startswith(picture.data)]
+    healthy = {_way(case): case for case in reversed(kept) if case.fault is None and _is_plain(case)}
+    pairs = [(case, healthy.get(_way(case))) for case in broken]
+    return min(pairs, key=lambda pair: pair[1] is None, default=None)
+
+
+def _way(case: Case) -> tuple[str, ...]:
+    return case.cell.model, case.cell.data, case.variant.optimizer or case.cell.optimizer, case.cell.amp
+
+
+def _is_plain(case: Case) -> bool:
+    variant = case.variant
+    return not (variant.settings or variant.start or variant.change or variant.resumes)
 
 
 def _mark(axes: plt.Axes, judged: Judged, case: Case) -> None:
@@ -136,8 +148,11 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     folder = Path(sys.argv[1]).absolute()
-    if not folder.is_dir():
-        sys.exit(f"{folder}: no such folder; benchmarks/faults/run.py makes one\n{__doc__}")
+    missing = [one.fault for one in PICTURES if folder.name not in CELLS or _kept(one, folder) is None]
+    if missing:
+        sys.exit(
+            f"{folder}: holds no training with {missing[0]}; benchmarks/faults/run.py heldout OUT makes one\n{__doc__}"
+        )
     target = Path(sys.argv[2] if len(sys.argv) > 2 else "docs/benchmarks/faults")
     target.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"svg.hashsalt": "faults", "svg.fonttype": "none"})

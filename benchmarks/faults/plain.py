@@ -163,7 +163,7 @@ def _value(text: str) -> Any:
 def print_scores(folder: Path) -> None:
     """Print what is kept."""
     kept = {path.stem: json.loads(path.read_text()) for path in (folder / "plain").glob("*.json")}
-    usual = {_without_numbers(text) for text in kept.get("healthy", {"messages": []})["messages"]}
+    usual = {_without_numbers(text) for text in kept["healthy"]["messages"]}
     rows, right = [], 0
     for name in (fault.name for fault in FAULTS if fault.name in kept and fault.name not in SAME_AS_HEALTHY):
         record = kept[name]
@@ -201,12 +201,15 @@ def main() -> None:
     folder = (options.out / "heldout").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     names = ["healthy", *(f.name for f in FAULTS if not f.needs_gpu and f.name not in SAME_AS_HEALTHY)]
-    missing = [n for n in names if options.only in n and not (folder / "plain" / f"{n}.json").is_file()]
+    wanted = [n for n in names if options.only in n or n == "healthy"]  # without the healthy one all is news
+    missing = [n for n in wanted if not (folder / "plain" / f"{n}.json").is_file()]
     failures = 0
     for name, result in in_processes(perform, missing, (folder,), options.jobs):
         failures += isinstance(result, Exception)
         word = told(result) if isinstance(result, Exception) else str(result)
         print(f"{name}: {word}", file=sys.stderr, flush=True)
+    if not (folder / "plain" / "healthy.json").is_file():
+        sys.exit("the healthy training is missing: without it no line can be told from the usual ones")
     print_scores(folder)
     sys.exit(failures > 0)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,7 +82,7 @@ def perform(name: str, folder: Path, pcb: Path | None) -> str:
             "onset": onset.step,
             "seconds": round(time.perf_counter() - started, 1),
             "finite": run is None or _weights_are_finite(run),
-            "version": _version(),
+            "version": VERSION,
         }
         save(folder / case.name, run.path if run else None, checked, outcome)
     return ended
@@ -153,6 +152,9 @@ def _version() -> str:
     return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 
 
+VERSION = _version()  # once: a process trains with the code that it has loaded, whatever is committed meanwhile
+
+
 def _can_run(case: Case, pcb: Path | None) -> bool:
     """Say which cases are left out, and why."""
     missing = []
@@ -214,8 +216,6 @@ def main() -> None:
     pcb = options.pcb.absolute() if options.pcb else None
     wanted = [case for case in cases(options.part) if options.only in case.name]
     found = [case for case in wanted if _can_run(case, pcb) and not (folder / case.name).is_dir()]
-    for leftover in folder.glob("*.part"):
-        shutil.rmtree(leftover)
     started = time.perf_counter()
     _prepare(found, Material(folder, pcb))
     failures = _run_all(found, folder, pcb, options.jobs)
