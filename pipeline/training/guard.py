@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..runs import Run, now, write_atomic
+from .gradients import plain_name
 from .replay import Batch, Situation, replay
 
 KEPT_STEPS = 3  # with weights and pictures, enough to repeat them; later incidents keep their record alone
@@ -37,6 +38,7 @@ class Guard:
         self.in_a_row = 0
         self.incidents = len(run.incidents())
         self._buffers: list[Tensor] = []
+        self._watched: dict[str, Tensor] = {}
         self._kept: list[Tensor] = []
         self._batches: list[Batch] = []
 
@@ -44,6 +46,9 @@ class Guard:
         """Take the buffers of a model that is set up: BatchNorm's running statistics."""
         self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
         self._kept = [buffer.detach().clone() for buffer in self._buffers]
+        named = {name: b for name, b in model.named_buffers() if b.numel() and b.is_floating_point()}
+        # What is not finite to begin with, such as a mask, is not made so by a step.
+        self._watched = {plain_name(name): b for name, b in named.items() if bool(b.isfinite().all())}
 
     def hold(self, batch: Mapping[str, Any]) -> None:
         """Keep a batch of the open step as the loader gave it: pictures in bytes in the host's memory, no copy."""
@@ -58,6 +63,20 @@ class Guard:
         """Return scalars on the host: the one read from the device per step."""
         found: list[float] = torch.stack([value.detach().float() for value in values]).tolist()
         return found
+
+    def statistics(self) -> list[Tensor]:
+        """Return the largest size among the running statistics, nan or inf where one of them is; [] without any.
+
+        A variance overflows where the outputs themselves and the loss, which sees them divided by it, are still finite.
+        """
+        if not self._watched:
+            return []
+        sizes = torch._foreach_norm([buffer.detach() for buffer in self._watched.values()], float("inf"))
+        return [torch.stack([size.float() for size in sizes]).max()]
+
+    def spoilt_statistics(self) -> list[str]:
+        """Return the names of the running statistics that are not finite. Reads the device."""
+        return [name for name, buffer in self._watched.items() if not bool(buffer.isfinite().all())]
 
     @torch.no_grad()
     def accept(self) -> None:
@@ -77,7 +96,7 @@ class Guard:
         Args:
             situation: the model and how its trainer calls it.
             facts: step, epoch and what else is known of it.
-            tensors: parameter tensors whose gradient was not finite.
+            tensors: parameter tensors whose gradient was not finite, or running statistics.
 
         Returns the incident's record.
         """

@@ -25,6 +25,8 @@ def describe_incident(record: Mapping[str, Any]) -> str:
         return f"{begun}, {f'with {some_of(files)}' if record.get('told_apart') else 'whatever the picture'}"
     if phase == "backward":
         return f"the gradient of {where or 'some layer'} is not finite although the loss is"
+    if phase == "statistics":
+        return f"the running statistics of {where} overflow although the loss is finite, whatever the picture"
     named = where or some_of(list(record.get("tensors") or ())) or "some layer"
     return f"the gradient of {named} was not finite" + ("" if "repeated" not in record else "; a replay was")
 

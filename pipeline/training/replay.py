@@ -24,7 +24,7 @@ from .probes import evaluation_mode
 
 Batch = dict[str, Any]
 _KEPT = ("im_file", "size")
-FORWARD, BACKWARD = "forward", "backward"
+FORWARD, BACKWARD, STATISTICS = "forward", "backward", "statistics"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Culprit:
 
     Args:
         repeated: whether the replay was not finite either.
-        phase: `pictures` (their pixels are not finite), `forward`, `backward`, or "" where nothing was repeated.
+        phase: `pictures` (their pixels are not finite), `forward`, `backward`, `statistics` (BatchNorm's, although loss
+            and gradients are finite), or "" where nothing was repeated.
         module: the first module that made nan or inf out of finite values, by its name in the model; "" if unknown.
         kind: the module's class.
         loss_terms: terms of the loss that were not finite.
@@ -113,6 +114,9 @@ def replay(situation: Situation, batches: Sequence[Batch], tensors: Sequence[str
         watch = _Watch()
         terms, failed = _one_pass(situation, batch, watch)
         if not failed and not bad_pictures:
+            owner = _spoilt_owner(situation.model, statistics)
+            if owner is not None:
+                return Culprit(True, STATISTICS, *owner, (), tuple(files))
             continue
         phase = "pictures" if bad_pictures else FORWARD if terms or watch.module else BACKWARD
         module, kind = ("", "") if bad_pictures else (watch.module or watch.backward_module, watch.kind)
@@ -142,6 +146,15 @@ def _one_pass(situation: Situation, batch: Batch, watch: _Watch) -> tuple[list[s
     watch.judge_backward()
     situation.model.zero_grad(set_to_none=True)
     return bad_terms, bool(bad_terms) or not bool(loss.isfinite()) or bad_gradients
+
+
+def _spoilt_owner(model: nn.Module, statistics: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, str] | None:
+    """Return name and class of the first module one of whose statistics was finite and is not any more."""
+    spoilt = {id(now) for now, before in statistics if _finite([before]) and not _finite([now])}
+    for name, module in model.named_modules():
+        if any(id(buffer) in spoilt for buffer in module.buffers(recurse=False)):
+            return plain_name(name), type(module).__name__
+    return None
 
 
 def _bad_alone(situation: Situation, batch: Batch) -> list[int]:

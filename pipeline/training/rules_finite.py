@@ -62,10 +62,17 @@ def _mend(history: History, files: Sequence[str], replays: Sequence[str]) -> str
         return f"train.amp=bf16: it has the range of float32, half precision ends at 65,504{again}"
     if any(record.get("told_apart") for record in incidents):
         return f"data: look at {some_of(files)}, which bring it about on their own{again}"
+    at_once = [record for record in incidents if record.get("phase") == "statistics" and record.get("step") == 0]
+    if at_once:
+        return f"{_fresh_weights(str(at_once[0].get('module')))}{again}"
     rate = rate_in_use(history) / 3
     if np.isfinite(rate):
         return f"{rate_knob(history, rate)}: a third; weights that grow too fast overflow first{again}"
     return f"train.amp=false: rules out the number format{again}"
+
+
+def _fresh_weights(layer: str) -> str:
+    return f"model=yolo26n.pt: fresh weights; those of the layer before {layer} are far too large"
 
 
 def judge_amp(history: History) -> Finding | None:
@@ -125,7 +132,7 @@ def judge_statistics(history: History) -> Finding | None:
                 "error",
                 f"the statistics of {layers[0]}{more} are not finite at step {step}: what goes into it overflows",
                 {"step": step, "layer": layers[0], "layers": layers},
-                f"model=yolo26n.pt: fresh weights; those of the layer before {layers[0]} are far too large",
+                _fresh_weights(layers[0]),
             )
     return None
 

@@ -88,8 +88,9 @@ class SteppingTrainer(RunDataTrainer):
         self._count_batch()
         self.scaler.unscale_(self.optimizer)
         total, loss = self.monitor.measure(), self.monitor.loss
-        # With several GPUs the gradients are the same on all of them, a single device's loss is not.
-        watched = [total] if loss is None or self.world_size > 1 else [total, loss]
+        # With several GPUs the gradients are the same on all of them; a single device's loss and statistics are not.
+        alone = [] if loss is None or self.world_size > 1 else [loss, *self.guard.statistics()]
+        watched = [total, *(value.to(total.device) for value in alone)]
         scaled = self.scaler.is_enabled()
         *read, scale = self.guard.read([*watched, self.scaler._scale if scaled else torch.zeros_like(total)])
         facts = self._step_facts(scale if scaled else None)
@@ -122,19 +123,19 @@ class SteppingTrainer(RunDataTrainer):
         scaled = self.scaler.is_enabled()
         if scaled:
             self.scaler.update()  # lowers the loss scale
+        statistics = self.guard.spoilt_statistics() if self.world_size == 1 else []
         self.guard.take_back()
         self.observer.step_was_skipped()
         self.guard.in_a_row += 1
-        if scaled and self._loss_is_finite():
+        if scaled and self._loss_is_finite() and not statistics:
             return {"skipped": True, "skip_reason": "amp"}  # half precision finding its loss scale
         if RANK in {-1, 0}:
             model = unwrap_model(self.model)
             situation = Situation(
                 model, self._prepare_again, self.precision, self.device.type, float(facts["loss_scale"] or 1.0)
             )
-            self.guard.examine(
-                situation, {"step": self.steps_done, "epoch": self.epoch}, self.monitor.non_finite_tensors()
-            )
+            tensors = [*self.monitor.non_finite_tensors(), *statistics]
+            self.guard.examine(situation, {"step": self.steps_done, "epoch": self.epoch}, tensors)
             self._event("skipped", self.epoch, f"step {self.steps_done} was not finite and not taken")
             self.judge_soon = True
         return {"skipped": True, "skip_reason": "non_finite"}

@@ -84,10 +84,11 @@ def inf_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Overflowing(nn.Module):
-    """A convolution whose output overflows at one step of the training, or from there on."""
+    """A convolution whose output is too large at one step of the training, or from there on."""
 
-    def __init__(self, inner: nn.Module, trainer: TuneUpTrainer, *, lasting: bool) -> None:
+    def __init__(self, inner: nn.Module, trainer: TuneUpTrainer, *, lasting: bool, times: float) -> None:
         super().__init__()
+        self.times = times
         self.last = 10**6 if lasting else BAD_STEP
         self.weight, self.bias = inner.weight, inner.bias
         self.inner = [inner]  # not a submodule: names of parameters stay as they are
@@ -96,7 +97,7 @@ class Overflowing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.inner[0](x)
         overflows = self.training and BAD_STEP <= self.trainer[0].steps_done <= self.last
-        return output * 1e30 * 1e30 if overflows else output
+        return output * self.times if overflows else output
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         import copy
@@ -104,10 +105,10 @@ class Overflowing(nn.Module):
         return copy.deepcopy(self.inner[0], memo)
 
 
-def overflow(monkeypatch: pytest.MonkeyPatch, *, lasting: bool = False) -> None:
+def overflow(monkeypatch: pytest.MonkeyPatch, *, lasting: bool = False, times: float = math.inf) -> None:
     def change(trainer: TuneUpTrainer, model: nn.Module) -> None:
         parent = model.get_submodule(CONV.rpartition(".")[0])
-        parent.conv = Overflowing(parent.conv, trainer, lasting=lasting)
+        parent.conv = Overflowing(parent.conv, trainer, lasting=lasting, times=times)
 
     with_model(monkeypatch, change)
 
@@ -179,6 +180,33 @@ def test_an_activation_that_overflows(
     assert (incident["step"], incident["phase"], incident["module"]) == (BAD_STEP, "forward", CONV)
     assert not incident["told_apart"]
     assert run.steps()["skipped"].to_list() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_variance_that_overflows_where_the_loss_does_not(
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    checked_steps: list[int],
+    lasting: bool,
+) -> None:
+    """BatchNorm divides by an infinite deviation: zeros go on, the loss is finite, the statistics are not."""
+    overflow(monkeypatch, lasting=lasting, times=1e30)
+    if lasting:
+        words = (
+            rf"3 optimiser steps in a row.*running statistics of {CONV.rpartition('.')[0]}.bn \(BatchNorm2d\) overflow"
+        )
+        with pytest.raises(TrainingError, match=words):
+            train(tiny_overrides, tmp_path, "monitor.skips=3")
+        run = Run.open(tmp_path / "guarded")
+    else:
+        run = train(tiny_overrides, tmp_path)
+        check_the_end(run)
+    found = [(incident["step"], incident["phase"], incident["module"]) for incident in run.incidents()]
+    steps = [1, 2, 3] if lasting else [1]
+    assert found == [(step, "statistics", "model.4.cv2.bn") for step in steps]
+    assert run.steps().filter(run.steps()["skipped"])["step"].to_list() == steps
+    assert run.steps()["loss"].is_finite().all()
 
 
 def test_the_picture_that_makes_an_activation_overflow_is_told_apart(
