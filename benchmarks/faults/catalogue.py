@@ -2,7 +2,8 @@
 
 A *cell* is a model, a data set, an optimizer, a number format and a seed. The parts share neither seeds nor drawings of
 the data; yolov8n and circuit boards are not in the calibration. `heldout` was trained and scored once; what was learnt
-from it was then mended, and `fresh`, other boards and drawings in other company, trained and scored once.
+from it was then mended, and `fresh`, other boards and drawings, trained and scored once; then `late`, for the rules
+that wait for 200 steps.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ CELLS: dict[str, tuple[Cell, ...]] = {
         Cell("yolov8n", "field-33", "SGD", 205, "bf16"),
     ),
     "long": (Cell("yolov8n", "pcb-3", "AdamW", 7), Cell("yolo26n", "pcb-4", "SGD", 8)),
+    "late": (
+        Cell("yolo26n", "boards-5", "AdamW", 301),
+        Cell("yolo11n", "steel-51", "SGD", 302),
+        Cell("yolov8n", "field-52", "MuSGD", 303),
+        Cell("yolov8n", "boards-6", "SGD", 304),
+    ),
     "small": (Cell("yolo26n", "field-20", "AdamW", 0),),
 }
 # About 100 optimiser steps of 8 pictures; the last two thirds at the full rate.
@@ -47,8 +54,15 @@ SETTINGS = {
     "boards": ["imgsz=128", "epochs=5", "mosaic=0"],
 }
 OF_PART = {
-    "small": ["imgsz=64", "epochs=4", "close_mosaic=1"],  # 60 steps
-    "long": ["imgsz=128", "epochs=25", "mosaic=0"],  # 500 steps: when do the curves tell labels of other pictures?
+    "small": {"field": ["imgsz=64", "epochs=4", "close_mosaic=1"]},  # 60 steps
+    # 500 steps: when do the curves tell labels of other pictures?
+    "long": {"pcb": ["imgsz=128", "epochs=25", "mosaic=0"]},
+    # 255 to 270 steps: what the rules say that speak from 200 steps on
+    "late": {
+        "steel": ["imgsz=96", "epochs=9", "mosaic=0"],
+        "field": ["imgsz=96", "epochs=17", "close_mosaic=2"],
+        "boards": ["imgsz=128", "epochs=13", "mosaic=0"],
+    },
 }
 CHECKED = ("calibration", "heldout", "fresh")  # parts whose trainings begin with the checks of `tuneup doctor`
 COMMON = ["batch=8", "nbs=8", "warmup_epochs=1", "workers=0", "device=cpu", "report.samples=0", "report.every=1000"]
@@ -122,8 +136,8 @@ HEALTHY: tuple[Healthy, ...] = (
 )
 # In how many cells each fault and each healthy variant is trained; the next one begins with the next cell. Held out:
 # every fault in all five, every healthy variant in three, which makes sixty; afresh both in three.
-FAULT_CELLS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "long": 2, "small": 1}
-HEALTHY_CELLS_EACH = {"calibration": 1, "heldout": 3, "fresh": 3, "long": 2, "small": 1}
+FAULT_CELLS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "long": 2, "late": 4, "small": 1}
+HEALTHY_CELLS_EACH = {"calibration": 1, "heldout": 3, "fresh": 3, "long": 2, "late": 3, "small": 1}
 # Parts that hold some of the faults and of the healthy variants; the others hold all.
 FAULTS_OF = {
     "small": (
@@ -137,10 +151,12 @@ FAULTS_OF = {
         "labels_empty",
     ),
     "long": ("labels_shuffled",),
+    "late": ("labels_shuffled",),
 }
 HEALTHY_OF = {
     "small": ("plain", "fine_tuned", "resumed", "accumulated", "backgrounds", "rate_thrice"),
     "long": ("plain",),
+    "late": ("plain", "backgrounds", "rate_tenth", "strong_augmentation"),
 }
 
 
@@ -174,7 +190,7 @@ def settings_of(case: Case) -> list[str]:
     """Return the overrides of a case, data and start left out; later ones win."""
     variant = case.variant
     optimizer = variant.optimizer or case.cell.optimizer
-    of_data = OF_PART.get(case.part) or SETTINGS[case.cell.data.split("-")[0]]
+    of_data = OF_PART.get(case.part, SETTINGS)[case.cell.data.split("-")[0]]
     laid = [*COMMON, *of_data, *RATES[optimizer], f"amp={case.cell.amp}"]
     laid += [f"seed={case.cell.seed}", *variant.settings]
     last = {text.split("=", 1)[0]: text for text in laid}

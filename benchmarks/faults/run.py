@@ -3,6 +3,7 @@
     python benchmarks/faults/run.py calibration OUT --pcb DEEPPCB    # the trainings that thresholds may be set on
     python benchmarks/faults/run.py heldout OUT --pcb DEEPPCB        # those of the published table, run once
     python benchmarks/faults/run.py fresh OUT --pcb DEEPPCB          # and those after what the table taught was mended
+    python benchmarks/faults/run.py late OUT --pcb DEEPPCB           # longer ones, for the rules that wait
     python benchmarks/faults/run.py small OUT                        # eight faults and six healthy ones, in minutes
     python benchmarks/faults/score.py OUT/heldout                    # the tables, in seconds
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import stored
 from fabricated_history import Shape
+from material import BOARDS
 
 from pipeline.findings import Finding
 from pipeline.run_history import EPOCHS, EVENTS, PROBES, STEPS, RunHistory
 from pipeline.training.diagnosis import diagnose
 from pipeline.training.history import History
+from pipeline.training.rules_learning import JUDGED_FROM, LEAST_PICTURES, LEAST_STEPS
 
 
 def written(folder: Path, history: History) -> Path:
@@ -53,7 +55,7 @@ def test_a_training_that_was_refused_is_kept_without_steps(tmp_path: Path) -> No
 def test_the_parts_share_no_seeds_and_no_data() -> None:
     data = [name for cells in catalogue.CELLS.values() for name in {cell.data for cell in cells}]
     assert len(set(data)) == len(data)
-    seeds = [{case.cell.seed for case in catalogue.cases(part)} for part in ("calibration", "heldout", "fresh")]
+    seeds = [{case.cell.seed for case in catalogue.cases(part)} for part in ("calibration", "heldout", "fresh", "late")]
     assert sum(map(len, seeds)) == len(set.union(*seeds))
     calibration, heldout = (catalogue.cases(part) for part in ("calibration", "heldout"))
     assert {c.cell.model for c in heldout} - {c.cell.model for c in calibration} == {"yolov8n"}
@@ -66,9 +68,19 @@ def test_afresh_every_fault_is_trained_three_times_in_other_company() -> None:
     assert all(sum(case.fault is fault for case in fresh) == 3 for fault in catalogue.FAULTS)
 
     def company(cell: catalogue.Cell) -> tuple[str, str, str]:
-        return cell.model, cell.data.split("-")[0], cell.optimizer
+        kind = cell.data.split("-")[0]
+        return cell.model, "pcb" if kind in BOARDS else kind, cell.optimizer
 
     assert not {company(case.cell) for case in fresh} & {company(case.cell) for case in heldout if case.fault}
+
+
+def test_late_trainings_are_long_enough_for_the_rules_that_wait() -> None:
+    pictures = {"boards": 160, "steel": 240, "field": 120}
+    for case in catalogue.cases("late"):
+        settings = dict(word.split("=", 1) for word in catalogue.settings_of(case))
+        steps = int(settings["epochs"]) * pictures[case.cell.data.split("-")[0]] // 8
+        assert JUDGED_FROM * steps >= LEAST_STEPS
+        assert 8 * JUDGED_FROM * steps >= LEAST_PICTURES
 
 
 def test_every_fault_is_held_out_five_times_and_sixty_trainings_are_healthy() -> None:
