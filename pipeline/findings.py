@@ -16,6 +16,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 # What comes later among equals: what a training can live with, then what leaves it as it is and only spoils its score.
 LATER = (("augment.boxes_small",), ("audit.", "classes.", "images.", "split."))
+OF_LABELS = ("images.class_forgotten", "images.suspiciously_empty")  # missing boxes teach not to see the objects
 
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
@@ -65,6 +66,6 @@ def worst_first(findings: list[Finding]) -> list[Finding]:
 
     def rank(finding: Finding) -> tuple[int, int]:
         later = next((n for n, prefixes in enumerate(LATER, 1) if finding.id.startswith(prefixes)), 0)
-        return SEVERITIES.index(finding.severity), later
+        return SEVERITIES.index(finding.severity), 0 if finding.id in OF_LABELS else later
 
     return sorted(findings, key=rank)

@@ -2,8 +2,8 @@
 
 A *cell* is a model, a data set, an optimizer, a number format and a seed. The parts share neither seeds nor drawings of
 the data; yolov8n and circuit boards are not in the calibration. `heldout` was trained and scored once; what was learnt
-from it was then mended, and `fresh`, other boards and drawings, trained and scored once; then `late`, for the rules
-that wait for 200 steps.
+from it was then mended, and `fresh`, other boards and drawings, trained and scored once; what that taught was mended
+as well, and `third`, healthy trainings alone, and `late`, for the rules that wait for 100 or 200 steps, scored once.
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ CELLS: dict[str, tuple[Cell, ...]] = {
         Cell("yolov8n", "field-33", "SGD", 205, "bf16"),
     ),
     "long": (Cell("yolov8n", "pcb-3", "AdamW", 7), Cell("yolo26n", "pcb-4", "SGD", 8)),
+    "third": (
+        Cell("yolov8n", "boards-3", "MuSGD", 401),
+        Cell("yolo11n", "boards-4", "AdamW", 402, "bf16"),
+        Cell("yolo26n", "steel-61", "SGD", 403),
+        Cell("yolov8n", "steel-62", "AdamW", 404),
+        Cell("yolo11n", "field-63", "MuSGD", 405, "bf16"),
+    ),
     "late": (
         Cell("yolo26n", "boards-5", "AdamW", 301),
         Cell("yolo11n", "steel-51", "SGD", 302),
@@ -64,7 +71,7 @@ OF_PART = {
         "boards": ["imgsz=128", "epochs=13", "mosaic=0"],
     },
 }
-CHECKED = ("calibration", "heldout", "fresh")  # parts whose trainings begin with the checks of `tuneup doctor`
+CHECKED = ("calibration", "heldout", "fresh", "third")  # parts whose trainings begin with the checks of `tuneup doctor`
 COMMON = ["batch=8", "nbs=8", "warmup_epochs=1", "workers=0", "device=cpu", "report.samples=0", "report.every=1000"]
 RATES = {
     "AdamW": ["optimizer=AdamW", "lr0=0.002", "warmup_bias_lr=0"],
@@ -134,10 +141,12 @@ HEALTHY: tuple[Healthy, ...] = (
     Healthy("strong_augmentation", ("mosaic=1.0", "mixup=0.2", "degrees=10", "scale=0.6")),
     Healthy("no_augmentation", ("mosaic=0", "scale=0", "translate=0", "fliplr=0", "hsv_s=0", "hsv_v=0", "epochs=5")),
 )
+# Of the part `late` alone.
+HEALTHY_LATE = (Healthy("accumulated_late", ("batch=2", "nbs=16", "epochs=16")),)
 # In how many cells each fault and each healthy variant is trained; the next one begins with the next cell. Held out:
 # every fault in all five, every healthy variant in three, which makes sixty; afresh both in three.
-FAULT_CELLS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "long": 2, "late": 4, "small": 1}
-HEALTHY_CELLS_EACH = {"calibration": 1, "heldout": 3, "fresh": 3, "long": 2, "late": 3, "small": 1}
+FAULT_CELLS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "third": 0, "long": 2, "late": 4, "small": 1}
+HEALTHY_CELLS_EACH = {"calibration": 1, "heldout": 3, "fresh": 3, "third": 3, "long": 2, "late": 3, "small": 1}
 # Parts that hold some of the faults and of the healthy variants; the others hold all.
 FAULTS_OF = {
     "small": (
@@ -150,13 +159,14 @@ FAULTS_OF = {
         "frozen_by_code",
         "labels_empty",
     ),
+    "third": (),
     "long": ("labels_shuffled",),
     "late": ("labels_shuffled",),
 }
 HEALTHY_OF = {
     "small": ("plain", "fine_tuned", "resumed", "accumulated", "backgrounds", "rate_thrice"),
     "long": ("plain",),
-    "late": ("plain", "backgrounds", "rate_tenth", "strong_augmentation"),
+    "late": ("plain", "rate_tenth", "accumulated_late"),
 }
 
 
@@ -164,7 +174,8 @@ def cases(part: str) -> list[Case]:
     """Return the trainings of a part, one of `CELLS`."""
     cells = CELLS[part]
     faults = [f for f in FAULTS if f.name in FAULTS_OF.get(part, (f.name,))]
-    healthy = [h for h in HEALTHY if h.name in HEALTHY_OF.get(part, (h.name,))]
+    usual = [h.name for h in HEALTHY]
+    healthy = [h for h in (*HEALTHY, *HEALTHY_LATE) if h.name in HEALTHY_OF.get(part, usual)]
     found = []
     for number, fault in enumerate(faults):
         for cell in _turn(cells, number)[: FAULT_CELLS_EACH[part]]:

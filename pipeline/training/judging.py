@@ -24,6 +24,9 @@ RESTARTS = ("resume", "out_of_memory", "warmup_end")
 # Rates at which the three optimizers of Ultralytics usually work; AdamW: what `optimizer=auto` takes for one class.
 USUAL_RATES = {"AdamW": 0.002, "Adam": 0.002, "SGD": 0.01, "MuSGD": 0.01}
 WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded changes it by a tenth
+# Steps in which weights may move so fast that BatchNorm's running statistics lag behind by magnitudes, most of all with
+# batches of two (docs/benchmarks/faults.md), and in which a loss from random weights has not found its height.
+UNSETTLED = 100
 LAG_RATIO, LAG_SHIFT = 4.0, 2.0  # calibrated: settled layers of healthy runs have 2 and 1 at most
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 

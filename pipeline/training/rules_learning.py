@@ -34,6 +34,7 @@ BLIND_FALL, CAUGHT_UP, BLIND = 0.3, 1.05, 0.01
 WAY = 0.2  # less movement than this explains a loss that stays
 FOUND = 0.05  # mAP50 from which the labels obviously can be learnt
 STALLED_PART, STALLED, STALLED_STEPS = 0.3, 0.02, 100  # of the run; fall of the loss over it; least steps in it
+STALLED_PICTURES = 8 * STALLED_STEPS  # and least pictures: batches of two say little in as many steps
 
 
 def judge_learning(history: History) -> Finding | None:
@@ -59,7 +60,7 @@ def judge_learning(history: History) -> Finding | None:
         "warning",
         f"after {steps} steps the loss has fallen by only {percent(max(fall, 0.0))}, {what}: the labels do not tell "
         "what is in the pictures",
-        {"step": LEAST_STEPS, "fall": fall, "first": first, "last": last, "way": way},
+        {"step": steps, "fall": fall, "first": first, "last": last, "way": way},
         "data: look at a dozen pictures with their boxes drawn in; label files of other pictures and class numbers of "
         "another list look like this; `tuneup proof` rules out a wrong gradient",
     )
@@ -100,6 +101,8 @@ def judge_plateau(history: History) -> Finding | None:
     length = max(int(STALLED_PART * total), STALLED_STEPS)
     loss = plain_loss(history)
     if steps < begin + length + WINDOW or not starts_random(history):
+        return None
+    if np.nansum(history.step_values("images")[-length:]) < STALLED_PICTURES:
         return None
     window = loss[-length:]
     third = length // 3

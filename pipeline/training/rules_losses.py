@@ -7,6 +7,7 @@ import numpy as np
 from ..findings import Finding
 from .history import History, Values
 from .judging import (
+    UNSETTLED,
     WINDOW,
     Flags,
     Rule,
@@ -22,12 +23,13 @@ from .judging import (
 ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far: rules of thumb that healthy runs keep away from
 # In the first steps from random weights a loss has to rise above all it was before, and not only because objects are at
 # last assigned. Calibrated: healthy starts then reach 1.15 times their first loss, from less than 0.4 of the box loss.
-UNSETTLED, ROSE_ABOVE, ASSIGNED = 100, 1.2, 0.4
+ROSE_ABOVE, ASSIGNED = 1.2, 0.4
 AT_ITS_HEIGHT = 0.9  # of the highest since its best: below it a loss from random weights is on its way down again
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
 SINKING = 0.7  # of val's highest since then: below it the loss comes down from where lagging statistics had put it
+FINDS, AS_MUCH = 0.01, 0.5  # mAP50, and the part of its best: detection that diverges loses all of it
 MEASURED = 4  # epochs with both losses
 FEW_PICTURES, MANY_PASSES = 50, 20  # pictures, and how often each was seen: then it is they that have been learnt
 MEMORISED = 0.4  # of the first loss, on pictures seen so often
@@ -68,18 +70,19 @@ def _really_rises(history: History, loss: Values, begin: int, best: int) -> bool
         assigned = smooth(np.sum([history.step_values(name) for name in boxes], axis=0)[begin:])
         if assigned[best] < ASSIGNED * assigned[-1]:
             return False
-    earlier = smooth(plain_loss(history))[: begin + best + 1]
-    return bool(loss[-1] > ROSE_ABOVE * np.nanmax(earlier))
+    earlier = plain_loss(history)[: begin + best + WINDOW]
+    # Above single batches too: small ones, of which some have hardly an object, differ by magnitudes.
+    return bool(loss[-1] > max(ROSE_ABOVE * np.nanmax(smooth(earlier)), np.nanmax(earlier)))
 
 
 def _val_rises(history: History, advice: str) -> Finding | None:
     val = plain_loss(history, "val")
     seen = np.flatnonzero(np.isfinite(val) & (val > 0) & _assigned(history))
     # While BatchNorm's running statistics catch up with the weights, val may be off by magnitudes for an epoch or two.
-    if len(seen) < MEASURED or _batches(history) < SETTLING or val[seen[-1]] < val[seen[-2]]:
+    if len(seen) < MEASURED or _is_settling(history) or val[seen[-1]] < val[seen[-2]]:
         return None
     best = int(seen[np.argmin(val[seen])])
-    if not val[seen[-1]] > ROSE_VAL * val[best]:
+    if not val[seen[-1]] > ROSE_VAL * val[best] or _finds_as_much(history, seen[-1]):
         return None
     return Finding(
         "loss.divergence",
@@ -93,6 +96,12 @@ def _val_rises(history: History, advice: str) -> Finding | None:
         },
         advice,
     )
+
+
+def _finds_as_much(history: History, epoch: int) -> bool:
+    """Whether what validation finds has not gone down with its loss: then the loss is off, not the network."""
+    scores = history.epoch_values("val_map50")
+    return bool(len(scores) > epoch and scores[epoch] > max(FINDS, AS_MUCH * np.nanmax(scores[: epoch + 1])))
 
 
 def _assigned(history: History) -> Flags:
@@ -116,9 +125,10 @@ def _box_loss(history: History, part: str) -> Values:
     return total
 
 
-def _batches(history: History) -> int:
-    """Return how many batches went forward in training."""
-    return history.epochs.height * int(history.context.get("batches_per_epoch") or 0) or history.steps.height
+def _is_settling(history: History) -> bool:
+    """Whether BatchNorm's running statistics may not be those of the weights yet."""
+    batches = history.epochs.height * int(history.context.get("batches_per_epoch") or 0) or history.steps.height
+    return batches < SETTLING or history.steps.height < UNSETTLED
 
 
 def judge_overfitting(history: History) -> Finding | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import Rule, lags, latest, number, plain_loss, rate_in_use, rate_knob, starts_random
+from .judging import UNSETTLED, Rule, lags, latest, number, plain_loss, rate_in_use, rate_knob, starts_random
 
 Row = Mapping[str, Any]
 
@@ -108,7 +108,7 @@ def judge_drift(history: History) -> Finding | None:
         first = next(iter(probe.get("norms") or ()), "")
         if first in rows and _has_own_variance(rows[first], batches) and _is_off(rows[first]):
             return _input_scale(first, rows[first], step)
-        if before is None or not _is_settled(rows, batches) or not _harms(history, step):
+        if before is None or step < UNSETTLED or not _is_settled(rows, batches) or not _harms(history, step):
             continue
         earlier: Mapping[str, Row] = before.get("norms") or {}
         off = [layer for layer, row in rows.items() if _stays_off(earlier.get(layer), row)]

@@ -72,11 +72,12 @@ def test_a_finding_cannot_be_changed() -> None:
 
 
 def test_what_spoils_a_training_comes_before_what_spoils_its_score_and_after_what_is_graver() -> None:
-    ids = ["split.few", "augment.boxes_small", "images.blank", "layer.dead", "labels.x"]
+    ids = ["split.few", "augment.boxes_small", "images.blank", "images.class_forgotten", "layer.dead", "labels.x"]
     findings = [*(Finding(name, "warning", "") for name in ids), Finding("split.leak_identical", "error", "")]
     ordered = [finding.id for finding in worst_first(findings)]
     assert ordered == [
-        "split.leak_identical", "layer.dead", "labels.x", "augment.boxes_small", "split.few", "images.blank"
+        "split.leak_identical", "images.class_forgotten", "layer.dead", "labels.x", "augment.boxes_small", "split.few",
+        "images.blank",
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import polars as pl
@@ -12,9 +13,9 @@ from ..raw import ROWS_NAMED
 from .evidence import counted, plain
 from .snapshot import Snapshot
 
-# Of val or test: a picture in fifty that only looks like another moves a score by two points at most, less than half of
-# its interval with as few pictures.
-FEW = 0.02
+# A share of pictures moves a score by as many points at most. The 95 % interval of a score reaches 50 points over the
+# root of their number to either side (docs/benchmarks/coverage.md); less than half of that is a note.
+FEW = 0.25
 _ADVICE = (
     "data.group=duplicates with data.splits=repair puts pictures that look alike into one split; nothing is deleted"
 )
@@ -40,7 +41,7 @@ def leak_alike(snapshot: Snapshot) -> list[Finding]:
         f"{_measured(pairs, 'looks', 'look')} like a picture of another split; if they show the same thing, the score "
         "flatters"
     )
-    severity: Severity = "warning" if _largest_share(snapshot, pairs) > FEW else "info"
+    severity: Severity = "warning" if _matters(snapshot, pairs) else "info"
     return [Finding("split.leak_alike", severity, message, _evidence(pairs), f"look at the pairs; {_ADVICE}")]
 
 
@@ -137,10 +138,10 @@ def _within(snapshot: Snapshot, kind: str) -> pl.DataFrame:
     return pairs.filter(pl.col("one_split").eq_missing(pl.col("other_split")))
 
 
-def _largest_share(snapshot: Snapshot, pairs: pl.DataFrame) -> float:
-    """Return the larger one of the shares of val and of test that look like a picture of another split."""
+def _matters(snapshot: Snapshot, pairs: pl.DataFrame) -> bool:
+    """Whether enough pictures of val or of test look like one of another split to move a score by half of luck."""
     held = dict(snapshot.images.group_by("split").len().iter_rows())
-    return max((count / held[split] for split, count in _concerned(pairs).items()), default=0.0)
+    return any(count / held[split] > FEW / math.sqrt(held[split]) for split, count in _concerned(pairs).items())
 
 
 def _concerned(pairs: pl.DataFrame) -> dict[str, int]:

@@ -74,7 +74,9 @@ def test_pictures_that_look_alike_across_splits_are_a_warning() -> None:
     assert finding.evidence["splits"] == {"train and val": 2, "test and train": 1}
 
 
-def test_one_picture_in_fifty_that_looks_like_another_is_a_note() -> None:
+def test_a_picture_that_moves_the_score_by_less_than_half_of_luck_is_a_note() -> None:
+    """One of n: 1 / n, against a quarter of the interval's width of 1 / sqrt(n): equal at 16 pictures."""
+
     def severity(pictures: int) -> str:
         snapshot = _set((1, 3, "alike"))
         many = snapshot.images.filter(pl.col("split") == "val").head(1)
@@ -83,7 +85,7 @@ def test_one_picture_in_fifty_that_looks_like_another_is_a_note() -> None:
         (finding,) = leak_alike(replace(snapshot, images=images))
         return finding.severity
 
-    assert [severity(49), severity(50)] == ["warning", "info"]
+    assert [severity(15), severity(16)] == ["warning", "info"]
 
 
 @pytest.mark.parametrize("pair", [(1, 2), (5, 6)], ids=["both in train", "both in no split"])
