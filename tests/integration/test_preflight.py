@@ -16,7 +16,7 @@ from pipeline import verbs
 from pipeline.config import load_config
 from pipeline.errors import TrainingError
 from pipeline.runs import Run
-from pipeline.training import session, trial_checks
+from pipeline.training import preflight, session, trial_checks
 from pipeline.training.preflight import run_preflight
 from pipeline.training.trial import Trial, trial
 from pipeline.training.trial_checks import Memory, read_range
@@ -229,6 +229,28 @@ def test_a_network_that_cannot_learn_is_found(bench: Trial, monkeypatch: pytest.
         bench.restore()
     assert finding.id == "preflight.cannot_overfit"
     assert figures["share_left"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "highest", "rate", "is_too_high"),
+    [
+        ("SGD", 0.0073, 0.01, False),  # seen: the usual rate, at which the training went well
+        ("SGD", 0.0019, 0.01, True),
+        ("SGD", 0.8, 1.0, True),
+        ("SGD", None, 1.0, False),
+        ("AdamW", 0.0023, 0.006, False),
+        ("AdamW", 0.0023, 0.1, True),
+    ],
+)
+def test_a_usual_rate_has_the_benefit_of_the_doubt(
+    optimizer: str, highest: float | None, rate: float, is_too_high: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = trial_checks.RangeTest(optimizer, (), (), highest, 1e-4)
+    monkeypatch.setattr(trial_checks, "range_test", lambda bench: test)
+    groups = [{"initial_lr": rate}]
+    bench: Any = SimpleNamespace(trainer=SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups)))
+    found = [finding.id for finding in preflight._learning_rate(bench)[2]]
+    assert found == (["preflight.lr_too_high"] if is_too_high else [])
 
 
 @pytest.mark.parametrize(("lr0", "found"), [(0.9, "preflight.lr_too_high"), (1e-9, "preflight.lr_too_low"), (0.01, "")])
