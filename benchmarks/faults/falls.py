@@ -1,6 +1,8 @@
 """When do the curves tell labels of other pictures? The fall of the loss and the best mAP50 after so many steps.
 
-python benchmarks/faults/falls.py OUT/long      # trainings of `run.py long`
+    python benchmarks/faults/falls.py OUT/long      # trainings of `run.py long`, or of `late`
+
+Cells: by how much the loss has fallen, the best mAP50 on val so far. Last column: what is told at the end.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from catalogue import CELLS, cases
 from score import print_table
 from stored import load
 
+from pipeline.training.diagnosis import diagnose
 from pipeline.training.history_prefix import history_until
 from pipeline.training.judging import plain_loss
 from pipeline.training.rules_learning import fall_of
 
-STEPS = (100, 150, 200, 300, 400, 500)
+STEPS = (100, 150, 200, 250, 300, 400, 500)
+RULES = ("labels.not_learnable", "loss.plateau")
 
 
 def main() -> None:
@@ -31,8 +35,12 @@ def main() -> None:
         falls = [f"{fall_of(plain_loss(part))[2]:.0%}".replace("%", " %") for part in seen]
         found = [f"{np.nanmax(part.epoch_values('val_map50')):.3f}" for part in seen]
         words = [f"{fall}, {score}" for fall, score in zip(falls, found, strict=True)]
-        rows.append((case.variant.name, case.cell.name, *words, *[""] * (len(STEPS) - len(seen))))
-    print_table(("labels", "training", *(f"after {steps} steps" for steps in STEPS)), rows)
+        labels = "of other pictures" if case.fault else f"right ({case.variant.name})"
+        told = [finding.id for finding in diagnose(history) if finding.id in RULES]
+        training = f"{case.cell.model}, {case.cell.data}, {case.variant.optimizer or case.cell.optimizer}"
+        words += [""] * (len(STEPS) - len(seen))
+        rows.append((labels, training, *words, ", ".join(told) or "nothing"))
+    print_table(("labels", "training", *(f"after {steps} steps" for steps in STEPS), "told of it"), rows)
 
 
 if __name__ == "__main__":
