@@ -80,6 +80,8 @@ def _what_next(advice: Advice) -> str:
     if advice.first is None:
         return "nothing to turn: no error or warning names a setting that the run does not have already"
     run, settings = advice.run.path, " ".join(advice.first.overrides)
+    if advice.run.state.get("state") not in ("complete", "failed"):
+        return escape(f"it was interrupted: train anew with {settings}, or bring it to its end and verify it then")
     return escape(
         f"tuneup advise {shlex.quote(str(run))} --verify   trains again with {settings} and says whether it helps"
     )

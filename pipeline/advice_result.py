@@ -163,6 +163,8 @@ class Trial:
         if self.verdict in ("fixed", "better"):
             more = "" if not self.after.alarms else f"; what is left: tuneup advise {self.after.run}"
             return f"keep {settings} in the configuration{more}"
+        if self.verdict == "no change" and self.after.is_complete:
+            return f"{settings} alone does not mend it; what is left with it: tuneup advise {self.after.run}"
         kept = f"leave {settings} out"
         return f"{kept}, and look at the other findings and at docs/diagnoses.md: tuneup advise {self.before.run}"
 
@@ -249,12 +251,14 @@ def loss_change(
         "val_loss",
         direction,
         f"neither finds anything yet (mAP50 below {BLIND:g}), so the plain loss of {len(first)} pictures of val is "
-        f"compared: {_times(times, broken)}",
+        f"compared: {_times(times, broken, len(first))}",
         {"ratio": to_record(times), "pictures": len(first), "without_loss": {"before": broken[0], "after": broken[1]}},
     )
 
 
-def _times(times: Interval, broken: list[int]) -> str:
+def _times(times: Interval, broken: list[int], pictures: int) -> str:
+    if broken[0] == pictures or broken[1] == pictures:
+        return f"there is no usable loss on {broken[0]} of them before and {broken[1]} after"
     held = f"{times.value:.2f} times what it was"
     if not np.isnan(times.low):  # of a single picture nothing is known of chance
         held += f" [{times.low:.2f}, {times.high:.2f}]"

@@ -47,8 +47,14 @@ class Advice:
 
     @property
     def first(self) -> Suggestion | None:
-        """What a verification turns: the worst finding, cause first, that settings can mend."""
-        return next((suggestion for suggestion in self.suggestions if suggestion.is_turnable), None)
+        """What a verification turns: the worst finding, cause first, that settings can mend.
+
+        Of a training that never began, an error: to turn anything less would not let it begin either.
+        """
+        turnable = [suggestion for suggestion in self.suggestions if suggestion.is_turnable]
+        if self.run.state.get("state") == "failed" and self.run.steps().is_empty():
+            turnable = [suggestion for suggestion in turnable if suggestion.finding.severity == "error"]
+        return next(iter(turnable), None)
 
     @property
     def helped(self) -> bool:
@@ -107,6 +113,11 @@ def _verified(advice: Advice, config: Config, watchers: Sequence[Watcher]) -> Ad
             f"already; tuneup advise {run.path} lists what was found"
         )
     wanted = _turned(run, config, first)
+    if not require_data(wanted).exists():
+        raise RunError(
+            f"{run.path}: its data {wanted.data.path} is not there any more, so that nothing can be trained or "
+            f"compared on it; put it back"
+        )
     with exclusive(run.path / ".advice.lock", "its advice is being verified"):
         after = _ended(run, wanted, watchers)
     if after.state.get("state") not in ("complete", "failed"):
@@ -141,11 +152,9 @@ def _ended(first: Run, wanted: Config, watchers: Sequence[Watcher]) -> Run:
         if _is_mere_start(run):
             shutil.rmtree(run.path)  # begun anew, with its checks
             run = None
+    _refuse_other_data(first, wanted)
     try:
-        if run is not None:
-            return verbs.resume(run, watchers=watchers)
-        _refuse_other_data(first, wanted)
-        return verbs.train(wanted, watchers=watchers)
+        return verbs.train(wanted, watchers=watchers) if run is None else verbs.resume(run, watchers=watchers)
     except TrainingError as error:
         stopped = _there(wanted)
         if stopped is None or error.broke_off:
@@ -189,8 +198,8 @@ def _refuse_other_data(run: Run, wanted: Config) -> None:
     """
     from .training.session import prepare_data
 
-    if not require_data(wanted).exists() or run.picture_digests().is_empty():
-        return  # the training says what is wrong with the path; older runs keep no digests
+    if run.picture_digests().is_empty():
+        return  # older runs keep no digests
     dataset = prepare_data(wanted).dataset
     digests = picture_digests([dataset.picture_path(path) for path in dataset.images["path"]])
     if dataset.fingerprint(digests) != run.data_record.get("fingerprint"):

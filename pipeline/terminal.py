@@ -18,6 +18,7 @@ from .evaluation_terminal import evaluation_words
 from .findings import Finding, worst_first
 from .reporting.wording import duration
 from .runs import Run
+from .training.incidents import describe_incident
 from .training.watcher import Watcher
 
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -178,12 +179,14 @@ def print_culprit(console: Console, culprit: Mapping[str, Any]) -> None:
     if not culprit["repeated"]:
         console.print("the step was finite when it was repeated: the cause lies outside of it (device, time, chance)")
         return
+    console.print(escape(describe_incident(culprit)), highlight=False, soft_wrap=True)
     apart = culprit["told_apart"] or culprit["phase"] == "pictures"
+    shared = "" if culprit["phase"] == "statistics" else "every one of them"  # of all pictures together
     rows = {
         "phase": culprit["phase"],
         "module": f"{culprit['module']} ({culprit['kind']})" if culprit["module"] else "",
         "loss terms": ", ".join(culprit["loss_terms"]),
-        "pictures": ", ".join(culprit["files"]) if apart else "every one of them",
+        "pictures": ", ".join(culprit["files"]) if apart else shared,
     }
     for name, text in rows.items():
         if text:
@@ -228,7 +231,9 @@ def _verdict(run: Run) -> str:
     last = epochs.height
     words = f"best val mAP50 {best['val_map50']:.3f} in epoch {best['epoch'] + 1} of {last} (val chose these weights)"
     if best["val_map50"] < 0.01:
-        return f"nothing was learned yet: {words}; train longer, or check labels and classes"
+        broken = any(finding.severity == "error" for finding in run.findings())
+        rest = "its errors come first" if broken else "train longer, or check labels and classes"
+        return f"nothing was learned yet: {words}; {rest}"
     if last - best["epoch"] <= max(1, last // 10):
         return f"{words}; it was still getting better at the end: more epochs may help"
     return f"{words}; no better since"
@@ -237,6 +242,8 @@ def _verdict(run: Run) -> str:
 def _next_command(run: Run) -> str:
     if run.state.get("state") != "complete":
         return f"tuneup train --resume {run.path}"
+    if any(finding.severity == "error" for finding in run.findings()):
+        return f"tuneup advise {run.path}"
     done = run.evaluations()
     if "val" not in done:
         return f"tuneup eval {run.path} eval.split=val"

@@ -25,7 +25,7 @@ from catalogue import CELLS, case_of, cases, settings_of
 from doors import Onset
 from judge import right_ids
 from material import Material
-from run import door_of, in_processes, start_and_data, told
+from run import boards_of, door_of, folder_of, in_processes, positive, start_and_data, told
 from score import print_table, share
 
 import pipeline
@@ -134,18 +134,19 @@ def main() -> None:
     parser.add_argument("--pcb", type=Path, help="folder of DeepPCB: train.json, test.json and images/")
     parser.add_argument("--cells", type=int, default=2, help="trainings of each fault")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1)
     parser.add_argument("--score", action="store_true", help="print what is kept, train nothing")
     options = parser.parse_args()
     folder = (options.out / options.part).absolute()
     failures = 0
     if not options.score:
-        folder.mkdir(parents=True, exist_ok=True)
-        pcb = options.pcb.absolute() if options.pcb else None
+        folder, pcb = folder_of(options.out, options.part), boards_of(options.pcb)
         wanted = [case for case in chosen(options.part, options.cells) if options.only in case.name]
         failures = _run_all(
             [c for c in wanted if not (folder / "advice" / f"{c.name}.json").is_file()], folder, pcb, options.jobs
         )
+    if not list((folder / "advice").glob("*.json")):
+        sys.exit(f"{folder}: holds no verified advice; without --score this program makes some")
     print_scores(folder, options.part, options.cells)
     sys.exit(failures > 0)
 

@@ -7,6 +7,7 @@ Cells: by how much the loss has fallen, the best mAP50 on val so far. Last colum
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -25,11 +26,14 @@ RULES = ("labels.not_learnable", "loss.plateau")
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or Path(sys.argv[1]).absolute().name not in CELLS:
-        sys.exit(__doc__)
-    folder = Path(sys.argv[1]).absolute()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="OUT/long or OUT/late")
+    folder = parser.parse_args().folder.absolute()
+    kept = [case for case in cases(folder.name) if (folder / case.name).is_dir()] if folder.name in CELLS else []
+    if not kept:
+        sys.exit(f"{folder}: holds no trainings; benchmarks/faults/run.py long OUT makes some in OUT/long")
     rows = []
-    for case in [case for case in cases(folder.name) if (folder / case.name).is_dir()]:
+    for case in kept:
         history = load(folder / case.name).history
         seen = [history_until(history, steps) for steps in STEPS if steps <= history.steps.height]
         falls = [f"{fall_of(plain_loss(part))[2]:.0%}".replace("%", " %") for part in seen]

@@ -8,6 +8,7 @@ first right finding, and the alarms of other tools below.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,15 +146,14 @@ def _mark(axes: plt.Axes, judged: Judged, case: Case) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    folder = Path(sys.argv[1]).absolute()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="OUT/heldout")
+    parser.add_argument("target", type=Path, nargs="?", default=Path("docs/benchmarks/faults"))
+    options = parser.parse_args()
+    folder, target = options.folder.absolute(), options.target
     missing = [one.fault for one in PICTURES if folder.name not in CELLS or _kept(one, folder) is None]
     if missing:
-        sys.exit(
-            f"{folder}: holds no training with {missing[0]}; benchmarks/faults/run.py heldout OUT makes one\n{__doc__}"
-        )
-    target = Path(sys.argv[2] if len(sys.argv) > 2 else "docs/benchmarks/faults")
+        sys.exit(f"{folder}: holds no training with {missing[0]}; benchmarks/faults/run.py heldout OUT makes one")
     target.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"svg.hashsalt": "faults", "svg.fonttype": "none"})
     for number, picture in enumerate(PICTURES, 1):

@@ -27,7 +27,7 @@ from case import Case, Fault, Healthy
 from catalogue import FAULTS, cases, settings_of
 from doors import Onset
 from material import Material
-from run import door_of, in_processes, told
+from run import door_of, folder_of, in_processes, positive, told
 from score import print_table, share
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOGGER
@@ -95,7 +95,7 @@ class Heard(logging.Handler):
 
 def perform(name: str, folder: Path) -> str:
     """Train a fault, or `healthy`, with plain Ultralytics and keep what it said."""
-    variant: Fault | Healthy = next((f for f in FAULTS if f.name == name), Healthy("plain"))
+    variant = variant_of(name)
     heard, ended, level = Heard(), "complete", LOGGER.level
     LOGGER.setLevel(logging.INFO)
     LOGGER.addHandler(heard)
@@ -113,6 +113,18 @@ def perform(name: str, folder: Path) -> str:
     return ended
 
 
+def variant_of(name: str) -> Fault | Healthy:
+    """Return the fault of a name, or the healthy training."""
+    return next((fault for fault in FAULTS if fault.name == name), Healthy("plain"))
+
+
+def data_and_model(variant: Fault | Healthy, material: Material) -> tuple[Path, str]:
+    """Return the folder of the pictures and the model of a training; both are made if need be."""
+    data = material.data(CELL.data, variant.change).parent
+    start = None if variant.start == "plain" else variant.start
+    return data, f"{CELL.model}.yaml" if variant.start is None else str(material.weights(CELL.model, start))
+
+
 def case_of(variant: Fault | Healthy) -> Case:
     """Return the training of a fault, or of none, in the one cell."""
     return Case(variant.name, CELL, variant if isinstance(variant, Fault) else None, variant, "heldout")
@@ -120,12 +132,10 @@ def case_of(variant: Fault | Healthy) -> Case:
 
 def _train(variant: Fault | Healthy, material: Material, temporary: Path) -> None:
     case = case_of(variant)
-    data = material.data(CELL.data, variant.change).parent
+    data, model = data_and_model(variant, material)
     shutil.copytree(data, temporary / "data")  # Ultralytics writes its caches beside the pictures
     text = (temporary / "data" / "data.yaml").read_text().replace(str(data), str(temporary / "data"))
     (temporary / "data" / "data.yaml").write_text(text)
-    start = None if variant.start == "plain" else variant.start
-    model = f"{CELL.model}.yaml" if variant.start is None else str(material.weights(CELL.model, start))
     values = dict(word.split("=", 1) for word in settings_of(case) if not word.startswith(OURS))
     settings: dict[str, Any] = {key: _value(value) for key, value in values.items()}
     settings |= {
@@ -196,14 +206,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", default="", help="faults whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    folder = (options.out / "heldout").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(options.out, "heldout")
     names = ["healthy", *(f.name for f in FAULTS if not f.needs_gpu and f.name not in SAME_AS_HEALTHY)]
     wanted = [n for n in names if options.only in n or n == "healthy"]  # without the healthy one all is news
     missing = [n for n in wanted if not (folder / "plain" / f"{n}.json").is_file()]
-    failures = 0
+    if missing == ["healthy"] and options.only and options.only not in "healthy":
+        sys.exit(f"{options.only}: no fault has this text in its name")
+    material, failures = Material(folder, None), 0
+    for name in missing:  # before several processes ask for them
+        data_and_model(variant_of(name), material)
     for name, result in in_processes(perform, missing, (folder,), options.jobs):
         failures += isinstance(result, Exception)
         word = told(result) if isinstance(result, Exception) else str(result)

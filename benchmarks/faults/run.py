@@ -204,18 +204,43 @@ def told(error: Exception) -> str:
     return f"THE BENCHMARK FAILED\n{''.join(traceback.format_exception(error))}"
 
 
+def positive(text: str) -> int:
+    """Return a number of processes."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a number of processes is 1 or more")
+    return int(text)
+
+
+def folder_of(out: Path, part: str) -> Path:
+    """Return the folder of a part, made if need be; ends the program where there can be none."""
+    folder = (out / part).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"{folder}: cannot be made ({error.strerror}); OUT is a folder for the benchmark")
+    return folder
+
+
+def boards_of(folder: Path | None) -> Path | None:
+    """Return the folder of DeepPCB; ends the program where it is none."""
+    missing = [name for name in ("train.json", "test.json", "images") if folder and not (folder / name).exists()]
+    if missing:
+        sys.exit(f"{folder}: holds no {missing[0]}; --pcb takes DeepPCB as train.json, test.json (COCO) and images/")
+    return folder.absolute() if folder else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=list(CELLS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--pcb", type=Path, help="folder of DeepPCB: train.json, test.json and images/")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    folder = (options.out / options.part).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    pcb = options.pcb.absolute() if options.pcb else None
+    folder, pcb = folder_of(options.out, options.part), boards_of(options.pcb)
     wanted = [case for case in cases(options.part) if options.only in case.name]
+    if not wanted:
+        sys.exit(f"{options.only}: no training of {options.part} has this text in its name")
     found = [case for case in wanted if _can_run(case, pcb) and not (folder / case.name).is_dir()]
     started = time.perf_counter()
     _prepare(found, Material(folder, pcb))

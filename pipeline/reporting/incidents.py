@@ -71,10 +71,14 @@ def _began(record: Mapping[str, Any], names: LayerNames) -> str:
         return f"Forward pass: every layer was finite, the loss term {terms} was not."
     if phase == "backward":
         return f"Backward pass: the loss was finite, the gradient of {where or 'some layer'} was not."
-    tensors = _some([f"`{name}`" for name in record.get("tensors") or ()]) or "some tensor"
+    if phase == "statistics":
+        return f"Forward pass: loss and gradient were finite, the running statistics of {where} were not any more."
+    gradients, statistics = record.get("tensors") or (), record.get("statistics") or ()
+    tensors = _some([f"`{name}`" for name in gradients or statistics]) or "some tensor"
+    what, was = ("running statistics", "were") if statistics and not gradients else ("gradient", "was")
     if "repeated" not in record:
-        return f"The gradient of {tensors} was not finite. Not replayed: earlier steps had been."
-    return f"The gradient of {where or tensors} was not finite; in a replay of the step everything was finite."
+        return f"The {what} of {tensors} {was} not finite. Not replayed: earlier steps had been."
+    return f"The {what} of {where or tensors} {was} not finite; in a replay of the step everything was finite."
 
 
 def _some(names: Sequence[str]) -> str:

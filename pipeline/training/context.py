@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,7 @@ def training_context(trainer: TuneUpTrainer, ends: Sequence[int], warmup: int) -
         "precision": trainer.precision_name,
         "clip": trainer.monitor.clip,
         "pretrained": trainer.starts_from_weights,
+        "architecture": Path(str(model.yaml.get("yaml_file") or "")).stem,
         "gains": {"box": args.box, "cls": args.cls, "dfl": args.dfl},
         "freeze": list(trainer.freeze_layer_names),
         "frozen": [name for name, p in named if not p.requires_grad],

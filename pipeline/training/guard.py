@@ -95,8 +95,8 @@ class Guard:
 
         Args:
             situation: the model and how its trainer calls it.
-            facts: step, epoch and what else is known of it.
-            tensors: parameter tensors whose gradient was not finite, or running statistics.
+            facts: step, epoch, the running statistics that were not finite.
+            tensors: parameter tensors whose gradient was not finite.
 
         Returns the incident's record.
         """
@@ -110,7 +110,7 @@ class Guard:
             record["replay"] = f"tuneup doctor {shlex.quote(str(path.parent))}"
         if self.incidents <= REPLAYED_STEPS:
             try:
-                record |= replay(situation, self._batches, tensors).to_dict()
+                record |= replay(situation, self._batches, tensors or facts["statistics"]).to_dict()
             except Exception as error:  # such as no memory for it: the training goes on without an answer
                 record["replay_failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             situation.model.zero_grad(set_to_none=True)

@@ -26,9 +26,12 @@ def describe_incident(record: Mapping[str, Any]) -> str:
     if phase == "backward":
         return f"the gradient of {where or 'some layer'} is not finite although the loss is"
     if phase == "statistics":
-        return f"the running statistics of {where} overflow although the loss is finite, whatever the picture"
-    named = where or some_of(list(record.get("tensors") or ())) or "some layer"
-    return f"the gradient of {named} was not finite" + ("" if "repeated" not in record else "; a replay was")
+        return f"the running statistics of {where} overflow although the loss is finite"
+    tensors, statistics = list(record.get("tensors") or ()), list(record.get("statistics") or ())
+    what, names = ("running statistics", statistics) if statistics and not tensors else ("gradient", tensors)
+    verb = "were" if what == "running statistics" else "was"
+    named = where or some_of(names) or "some layer"
+    return f"the {what} of {named} {verb} not finite" + ("" if "repeated" not in record else "; a replay was")
 
 
 def some_of(names: Sequence[str], count: int = _NAMED) -> str:

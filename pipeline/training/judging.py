@@ -6,6 +6,7 @@ Nothing here judges; every function is pure.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,12 +29,20 @@ WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded ch
 # batches of two (docs/benchmarks/faults.md), and in which a loss from random weights has not found its height.
 UNSETTLED = 100
 LAG_RATIO, LAG_SHIFT = 4.0, 2.0  # calibrated: settled layers of healthy runs have 2 and 1 at most
+# Architectures with trained weights, as Ultralytics spells them.
+KNOWN = re.compile(r"yolo(v8|v10|11|12|26)[nsmlx]")
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 
 
 def usual_rate(history: History) -> float:
     """Return a usual initial learning rate for the optimizer of a history."""
     return USUAL_RATES.get(str(history.context.get("optimizer")), 0.002)
+
+
+def trained_weights(history: History) -> str:
+    """Return the name of trained weights for the architecture of a history, by which Ultralytics knows them."""
+    own = str(history.context.get("architecture") or "")
+    return f"{own if KNOWN.fullmatch(own) else 'yolo26n'}.pt"
 
 
 def rate_in_use(history: History) -> float:

@@ -264,6 +264,10 @@ def load_step(path: Path, device: str) -> tuple[Situation, list[Batch]]:
     """
     from ultralytics.nn.tasks import DetectionModel
 
+    if not path.is_file():
+        raise RunError(
+            f"{path}: not there; only the first steps that were not finite are kept with weights and pictures"
+        )
     try:
         kept = torch.load(path, map_location=device, weights_only=True)
         model: Any = DetectionModel(kept["architecture"], nc=len(kept["names"]), verbose=False)

@@ -10,7 +10,7 @@ import polars as pl
 from ..findings import Finding
 from .history import History
 from .incidents import describe_incident, distinct, some_of
-from .judging import Rule, percent, rate_in_use, rate_knob
+from .judging import Rule, percent, rate_in_use, rate_knob, trained_weights
 
 REPEATS = 3  # steps not finite until it is no accident: after the third the guard keeps no more of them either
 REPEAT_SHARE = 0.02  # or so large a share of the steps; one bad picture in a set of 100 spoils 8 % of batches of 8
@@ -46,6 +46,7 @@ def judge_non_finite(history: History) -> Finding | None:
             "modules": distinct(incidents, "module"),
             "loss_terms": distinct(incidents, "loss_terms"),
             "tensors": distinct(incidents, "tensors")[:50],
+            "statistics": distinct(incidents, "statistics")[:50],
             "files": files[:50],
             "replay": replays[0] if replays else None,
         },
@@ -64,15 +65,15 @@ def _mend(history: History, files: Sequence[str], replays: Sequence[str]) -> str
         return f"data: look at {some_of(files)}, which bring it about on their own{again}"
     at_once = [record for record in incidents if record.get("phase") == "statistics" and record.get("step") == 0]
     if at_once:
-        return f"{_fresh_weights(str(at_once[0].get('module')))}{again}"
+        return f"{_fresh_weights(history, str(at_once[0].get('module')))}{again}"
     rate = rate_in_use(history) / 3
     if np.isfinite(rate):
         return f"{rate_knob(history, rate)}: a third; weights that grow too fast overflow first{again}"
     return f"train.amp=false: rules out the number format{again}"
 
 
-def _fresh_weights(layer: str) -> str:
-    return f"model=yolo26n.pt: fresh weights; those of the layer before {layer} are far too large"
+def _fresh_weights(history: History, layer: str) -> str:
+    return f"model={trained_weights(history)}: fresh weights; those of the layer before {layer} are far too large"
 
 
 def judge_amp(history: History) -> Finding | None:
@@ -132,7 +133,7 @@ def judge_statistics(history: History) -> Finding | None:
                 "error",
                 f"the statistics of {layers[0]}{more} are not finite at step {step}: what goes into it overflows",
                 {"step": step, "layer": layers[0], "layers": layers},
-                _fresh_weights(layers[0]),
+                _fresh_weights(history, layers[0]),
             )
     return None
 

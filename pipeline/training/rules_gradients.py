@@ -30,6 +30,7 @@ from .judging import (
     rate_knob,
     restart,
     starts_random,
+    trained_weights,
 )
 
 WINDOW = 20  # steps of a baseline and of what is compared with it; a rule of thumb
@@ -109,7 +110,8 @@ def _vanished(history: History, layers: list[str], message: str, evidence: dict[
     advice = (
         f"{rate_knob(history, rate_in_use(history) * 3)}: three times the rate, while the layer still moves"
         if not starts_random(history)
-        else "model=yolo26n.pt: pretrained weights, because a layer whose gradient is gone does not come back by itself"
+        else f"model={trained_weights(history)}: pretrained weights, because a layer whose gradient is gone does not "
+        "come back by itself"
     )
     return Finding("gradient.vanishing", "warning", message, {**evidence, "layers": layers}, advice)
 

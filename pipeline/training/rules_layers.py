@@ -9,7 +9,7 @@ import numpy as np
 from ..findings import Finding
 from ..tensor_norms import NO_GRADIENT
 from .history import History
-from .judging import Rule, lags, latest, median, name_layer, number, percent, places, starts_random
+from .judging import Rule, lags, latest, median, name_layer, number, percent, places, starts_random, trained_weights
 
 ALWAYS_FROZEN = ".dfl"  # Ultralytics' integral over the box distribution has fixed weights
 UNTOUCHED_STEPS = 3  # SageMaker Debugger, rule UnchangedTensor: num_steps = 3
@@ -147,7 +147,8 @@ def judge_dead_units(history: History) -> Finding | None:
         f"{percent(flat[worst])} of the outputs of {worst} lie below -6, where SiLU passes nothing back, since step "
         f"{since}; {len(flat)} of {len(dead)} layers are more than half flat",
         {"step": since, "layer": worst, "layers": list(flat), "dead": {k: round(v, 4) for k, v in flat.items()}},
-        f"model=yolo26n.pt: fresh pretrained weights, because a flat unit has no gradient to come back with; {worst}'s "
+        f"model={trained_weights(history)}: fresh pretrained weights, because a flat unit has no gradient to come back "
+        f"with; {worst}'s "
         "own bias is what to look at in a checkpoint of your own",
     )
 
@@ -168,8 +169,8 @@ def judge_scale(history: History) -> Finding | None:
                 f"step {step} changed the weights of {name_layer(history, worst)} by {percent(ratios[worst])}, "
                 f"{ratios[worst] / middle:,.0f} times as much as a layer's median: they are far too small for the rest",
                 {"step": step, "layer": worst, "ratio": ratios[worst], "median_ratio": middle},
-                f"model=yolo26n.pt: fresh weights; a {worst} this small hides its input from all layers behind it, and "
-                "what the steps put in its place is learnt from nothing",
+                f"model={trained_weights(history)}: fresh weights; a {worst} this small hides its input from all "
+                "layers behind it, and what the steps put in its place is learnt from nothing",
             )
     return None
 

@@ -10,7 +10,18 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import UNSETTLED, Rule, lags, latest, number, plain_loss, rate_in_use, rate_knob, starts_random
+from .judging import (
+    UNSETTLED,
+    Rule,
+    lags,
+    latest,
+    number,
+    plain_loss,
+    rate_in_use,
+    rate_knob,
+    starts_random,
+    trained_weights,
+)
 
 Row = Mapping[str, Any]
 
@@ -86,7 +97,8 @@ def judge_variance(history: History) -> Finding | None:
                 f"the outputs before {collapsed[0]} hardly vary at step {step}: {what}; {len(collapsed)} of "
                 f"{len(rows)} layers are like this",
                 {"step": step, "layer": collapsed[0], "layers": collapsed, "constant": constant, "variance": smallest},
-                f"model=yolo26n.pt: fresh weights; {collapsed[0]} gets nothing to tell pictures apart by",
+                f"model={trained_weights(history)}: fresh weights; {collapsed[0]} gets nothing to tell pictures "
+                "apart by",
             )
     return None
 

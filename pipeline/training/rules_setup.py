@@ -8,7 +8,7 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import Rule, median, number, percent, plain_loss, usual_rate
+from .judging import Rule, median, number, percent, plain_loss, starts_random, usual_rate
 
 DEFAULT_LR0 = (
     0.01  # of Ultralytics; a person who writes it under optimizer=auto cannot be told from one who wrote nothing
@@ -134,7 +134,8 @@ def _more_steps(history: History, total: int, share: float) -> str:
         wanted = max(round(GOOD_WARMUP * epochs, 1), 0.1)
         return f"train.warmup_epochs={wanted:g}: leaves {percent(1 - GOOD_WARMUP)} of the steps at the full rate"
     wanted_epochs = math.ceil(epochs * ENOUGH_STEPS / total)
-    return f"train.epochs={wanted_epochs}: gives about {ENOUGH_STEPS} steps; from random weights fewer find little"
+    why = "; from random weights fewer find little" if starts_random(history) else ""
+    return f"train.epochs={wanted_epochs}: gives about {ENOUGH_STEPS} steps{why}"
 
 
 def judge_resume(history: History) -> Finding | None:

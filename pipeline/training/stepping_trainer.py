@@ -20,10 +20,7 @@ from .observer import Observer
 from .replay import Situation
 from .run_data_trainer import RunDataTrainer
 
-NAN_ADVICE = (
-    "the weights of the last complete epoch are kept. Lower train.lr0 to a third, "
-    "or set train.amp=bf16 (or false) if this run used half precision"
-)
+NAN_ADVICE = "lower train.lr0 to a third, or set train.amp=bf16 (or false) if this run used half precision"
 
 
 class SteppingTrainer(RunDataTrainer):
@@ -123,7 +120,7 @@ class SteppingTrainer(RunDataTrainer):
         scaled = self.scaler.is_enabled()
         if scaled:
             self.scaler.update()  # lowers the loss scale
-        statistics = self.guard.spoilt_statistics() if self.world_size == 1 else []
+        statistics = self.guard.spoilt_statistics() if self.world_size <= 1 else []  # 0: no GPU
         self.guard.take_back()
         self.observer.step_was_skipped()
         self.guard.in_a_row += 1
@@ -134,8 +131,8 @@ class SteppingTrainer(RunDataTrainer):
             situation = Situation(
                 model, self._prepare_again, self.precision, self.device.type, float(facts["loss_scale"] or 1.0)
             )
-            tensors = [*self.monitor.non_finite_tensors(), *statistics]
-            self.guard.examine(situation, {"step": self.steps_done, "epoch": self.epoch}, tensors)
+            facts = {"step": self.steps_done, "epoch": self.epoch, "statistics": statistics}
+            self.guard.examine(situation, facts, self.monitor.non_finite_tensors())
             self._event("skipped", self.epoch, f"step {self.steps_done} was not finite and not taken")
             self.judge_soon = True
         return {"skipped": True, "skip_reason": "non_finite"}
@@ -156,10 +153,18 @@ class SteppingTrainer(RunDataTrainer):
             self.monitor.flush()
             last = self.run.incidents()[-1:] if facts["skip_reason"] == "non_finite" else []
             why = describe_incident(last[0]) if last else "the gradients overflow half precision at any loss scale"
+            taken = self.guard.in_a_row < self.steps_done
             raise TrainingError(
                 f"{self.guard.in_a_row} optimiser steps in a row were not finite, up to step {self.steps_done - 1} "
-                f"(epoch {self.epoch + 1}): {why}; {NAN_ADVICE}"
+                f"(epoch {self.epoch + 1}): {why}; {self.what_is_kept()}. "
+                + (NAN_ADVICE.capitalize() if taken else f"No step was ever taken: tuneup advise {self.run.path}")
             )
+
+    def what_is_kept(self) -> str:
+        """Return in words which weights a training that stops here leaves behind."""
+        if self.run.weights("last").is_file():
+            return "the weights of the last complete epoch are kept"
+        return "no epoch was complete, so that no weights are kept"
 
     @property
     def precision(self) -> torch.dtype | None:

@@ -261,7 +261,7 @@ class TuneUpTrainer(SteppingTrainer):
         if checkpoint is None:
             raise TrainingError(
                 f"the weights are no longer finite after epoch {self.epoch + 1}, in "
-                f"{checkpoints.spoilt_words(self.ema.ema)}; {NAN_ADVICE}"
+                f"{checkpoints.spoilt_words(self.ema.ema)}; {self.what_is_kept()}; {NAN_ADVICE}"
             )
         checkpoints.write(self.last, checkpoint)
         if self.best_fitness == self.fitness:
@@ -288,7 +288,9 @@ class TuneUpTrainer(SteppingTrainer):
         """Stop on a validation score that is no number; a loss that is none never reached the weights."""
         if self.fitness is None or math.isfinite(float(self.fitness)):
             return False
-        raise TrainingError(f"the validation score is no number any more in epoch {epoch + 1}; {NAN_ADVICE}")
+        raise TrainingError(
+            f"the validation score is no number any more in epoch {epoch + 1}; {self.what_is_kept()}; {NAN_ADVICE}"
+        )
 
     def final_eval(self) -> None:
         """Do nothing: best.pt was validated when it was saved."""

@@ -196,8 +196,9 @@ def test_a_variance_that_overflows_where_the_loss_does_not(
         words = (
             rf"3 optimiser steps in a row.*running statistics of {CONV.rpartition('.')[0]}.bn \(BatchNorm2d\) overflow"
         )
-        with pytest.raises(TrainingError, match=words):
+        with pytest.raises(TrainingError, match=words) as stopped:
             train(tiny_overrides, tmp_path, "monitor.skips=3")
+        assert "the weights of the last complete epoch are kept. Lower train.lr0" in str(stopped.value)
         run = Run.open(tmp_path / "guarded")
     else:
         run = train(tiny_overrides, tmp_path)
@@ -205,6 +206,9 @@ def test_a_variance_that_overflows_where_the_loss_does_not(
     found = [(incident["step"], incident["phase"], incident["module"]) for incident in run.incidents()]
     steps = [1, 2, 3] if lasting else [1]
     assert found == [(step, "statistics", "model.4.cv2.bn") for step in steps]
+    assert all(incident["statistics"] == ["model.4.cv2.bn.running_var"] for incident in run.incidents())
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "loss and gradient were finite, the running statistics of" in page
     assert run.steps().filter(run.steps()["skipped"])["step"].to_list() == steps
     assert run.steps()["loss"].is_finite().all()
 

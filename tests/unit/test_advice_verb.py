@@ -41,6 +41,7 @@ def finished(run: Run, state: str, findings: Sequence[Finding], *, weights: bool
 @pytest.fixture
 def first(tmp_path: Path) -> Run:
     run = Run.create(tmp_path / "runs", "bad")
+    (tmp_path / "set").mkdir()
     values = {"model": "yolo26n.yaml", "data": str(tmp_path / "set"), "train": {"lr0": 0.1, "epochs": 5, "seed": 3}}
     config = settle(values, ["monitor.preflight=7", f"runs={tmp_path / 'runs'}", "name=bad", "eval.split=test"])
     write_atomic(run.path / "config.yaml", config.to_yaml())
@@ -228,6 +229,40 @@ def test_a_verification_that_another_process_trains_is_left_alone(first: Run, tr
     assert stopped is not None
     stopped.update_state(state="running", pid=os.getppid(), host=platform.node())
     with pytest.raises(RunError, match="bad-advice: is being trained by another process"):
+        advise(first, verify=True)
+
+
+def test_data_that_is_gone_is_named_before_anything_is_trained(
+    first: Run, trainer: FakeTrainer, tmp_path: Path
+) -> None:
+    (tmp_path / "set").rmdir()
+    with pytest.raises(RunError, match=r"runs/bad: its data .*set is not there any more"):
+        advise(first, verify=True)
+    assert trainer.trained == []
+
+
+def test_data_is_looked_at_before_a_verification_goes_on_too(
+    first: Run, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.ends = [("interrupted", [])]
+    assert advise(first, verify=True).interrupted is not None
+
+    def changed(run: Run, config: Config) -> None:
+        raise RunError("pictures have changed")
+
+    monkeypatch.setattr(module, "_refuse_other_data", changed)
+    with pytest.raises(RunError, match="have changed"):
+        advise(first, verify=True)
+    assert trainer.resumed == []
+
+
+def test_of_a_training_that_never_began_nothing_less_than_its_error_is_turned(first: Run, trainer: FakeTrainer) -> None:
+    unmendable = Finding("preflight.not_finite", "error", "the loss is inf", {}, "model=FILE: another checkpoint")
+    write_atomic(first.path / "findings.json", json.dumps([unmendable.to_dict(), FEW.to_dict()]))
+    assert advise(first).first is not None  # of a training that came to its end, the few steps can be mended
+    first.update_state(state="failed")
+    assert advise(first).first is None
+    with pytest.raises(UsageError, match="nothing to turn"):
         advise(first, verify=True)
 
 

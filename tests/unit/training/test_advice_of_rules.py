@@ -47,6 +47,7 @@ STAND_INS = {
     "result.optimizer": "AdamW",
     "gain": "box",
     "other": "bf16",
+    "trained_weights": "yolo11n.pt",
 }
 
 
