@@ -28,6 +28,7 @@ WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded ch
 # Steps in which weights may move so fast that BatchNorm's running statistics lag behind by magnitudes, most of all with
 # batches of two (docs/benchmarks/faults.md), and in which a loss from random weights has not found its height.
 UNSETTLED = 100
+ASSIGNED = 0.4  # of its later box loss: below it a network has not assigned its objects yet. Calibrated
 LAG_RATIO, LAG_SHIFT = 4.0, 2.0  # calibrated: settled layers of healthy runs have 2 and 1 at most
 # Architectures with trained weights, as Ultralytics spells them.
 KNOWN = re.compile(r"yolo(v8|v10|11|12|26)[nsmlx]")
@@ -108,6 +109,21 @@ def restart(history: History) -> int:
     """Return the newest step from which a baseline may be taken: start, end of warm-up, resume, out of memory."""
     starts = [int(event.get("step") or 0) for event in history.events if event.get("event") in RESTARTS]
     return max([history.warmup_steps, *starts])
+
+
+def assigned_from(history: History) -> int:
+    """Return from which step on gradients may be compared: from `restart`, and once objects are assigned.
+
+    Random weights may assign hardly any object for up to a hundred steps; loss and gradient sink to nothing, and rise
+    to their usual height when they do.
+    """
+    begin = restart(history)
+    boxes = [name for name in history.steps.columns if name.endswith("box_loss")]
+    if not starts_random(history) or not boxes:
+        return begin
+    loss = smooth(np.sum([history.step_values(name) for name in boxes], axis=0))
+    low = np.flatnonzero(loss[:UNSETTLED] < ASSIGNED * median(loss[-WINDOW:])) if len(loss) else np.zeros(0, int)
+    return max(begin, int(low[-1]) + WINDOW) if len(low) else begin
 
 
 def starts_random(history: History) -> bool:

@@ -15,7 +15,9 @@ from ..findings import Finding
 from .history import History, Values
 from .judging import (
     MAD_TO_DEVIATION,
+    UNSETTLED,
     Rule,
+    assigned_from,
     branch_weights,
     files_of_steps,
     layer_norms,
@@ -140,7 +142,7 @@ def _with_objects(history: History) -> npt.NDArray[np.bool_]:
 def judge_exploding(history: History) -> Finding | None:
     """Report a gradient norm that leaves its own past several times."""
     norm = history.step_values("grad_norm_before_clip")
-    begin = restart(history)
+    begin = assigned_from(history)
     norm = np.where((norm > 0) & np.isfinite(norm), norm, np.nan)[begin:]
     log = np.log(norm)
     if len(log) < HISTORY_OF_Z + EXPLODED_TIMES or np.isfinite(log).sum() < HISTORY_OF_Z:
@@ -151,6 +153,8 @@ def judge_exploding(history: History) -> Finding | None:
     spread = MAD_TO_DEVIATION * np.median(np.abs(past - middle[:, None]), axis=1)
     z = (log[HISTORY_OF_Z:] - middle) / np.maximum(spread, LEAST_DEVIATION)
     hits = np.flatnonzero(z > EXPLODED_Z)
+    if starts_random(history):  # of few objects assigned, some batches have none: norms differ by magnitudes
+        hits = hits[hits + begin + HISTORY_OF_Z >= UNSETTLED]
     close = (
         hits[EXPLODED_TIMES - 1 :] - hits[: -EXPLODED_TIMES + 1] < EXPLODED_WITHIN if len(hits) >= 3 else np.zeros(0)
     )
@@ -208,7 +212,10 @@ def judge_clipping(history: History) -> Finding | None:
             {"step": begin, "severity": now, "baseline": base, "clip": clip},
             f"monitor.clip={USUAL_CLIP:g}: Ultralytics' own value, which healthy runs exceed by 2 to 20 times",
         )
-    if not (now > CLIPPED_MORE * max(base, 0.1) and now > CLIPPED_MORE):
+    settled = assigned_from(history)
+    base = median(severity[settled : settled + WINDOW])
+    grown = len(severity) >= settled + 2 * WINDOW and now > CLIPPED_MORE * max(base, 0.1) and now > CLIPPED_MORE
+    if not grown:
         return None
     return Finding(
         "gradient.clipped_away",

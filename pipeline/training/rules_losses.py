@@ -7,6 +7,7 @@ import numpy as np
 from ..findings import Finding
 from .history import History, Values
 from .judging import (
+    ASSIGNED,
     UNSETTLED,
     WINDOW,
     Flags,
@@ -22,8 +23,8 @@ from .judging import (
 
 ROSE, ROSE_VAL = 1.5, 5.0  # times the best so far: rules of thumb that healthy runs keep away from
 # In the first steps from random weights a loss has to rise above all it was before, and not only because objects are at
-# last assigned. Calibrated: healthy starts then reach 1.15 times their first loss, from less than 0.4 of the box loss.
-ROSE_ABOVE, ASSIGNED = 1.2, 0.4
+# last assigned. Calibrated: healthy starts then reach 1.15 times their first loss.
+ROSE_ABOVE = 1.2
 AT_ITS_HEIGHT = 0.9  # of the highest since its best: below it a loss from random weights is on its way down again
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic

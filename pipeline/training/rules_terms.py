@@ -8,7 +8,7 @@ from typing import Any
 
 from ..findings import Finding
 from .history import History
-from .judging import Rule, lags, latest, number, starts_random
+from .judging import UNSETTLED, Rule, lags, latest, number, starts_random
 
 # A rule of thumb says "> 95 %", which healthy random starts break: box 95 %, cls 2 %.
 ONE_TERM, OTHER_TERM = 0.99, 0.005
@@ -19,10 +19,9 @@ def judge_terms(history: History) -> Finding | None:
     """Report a loss term that leaves the others no share of the gradient."""
     lagging = _lagging_steps(history)
     probes = [p for p in history.probes_of("terms") if p.get("shares") and p.get("step") not in lagging]
+    gains = {str(k): number(v) for k, v in (history.context.get("gains") or {}).items()}
     if starts_random(history):
-        probes = [
-            p for p in probes if p.get("step")
-        ]  # what random weights send back before the first step says nothing
+        probes = [p for p in probes if p.get("step")]  # what these send back before the first step says nothing
     probe = latest(probes, "shares")
     if probe is None:
         return None
@@ -31,9 +30,10 @@ def judge_terms(history: History) -> Finding | None:
     main = {name: share for name, share in shares.items() if name in ("box", "cls") and name != top}
     if not (shares[top] > ONE_TERM and main and min(main.values()) < OTHER_TERM):
         return None
-    gains = {str(k): number(v) for k, v in (history.context.get("gains") or {}).items()}
-    if top == "cls" and starts_random(history) and _are_usual(gains):
-        return None  # the classes come first: boxes are weighed by how sure the network is of them
+    if top == "cls" and (starts_random(history) or (probe.get("step") or 0) < UNSETTLED) and _are_usual(gains):
+        # The classes come first: boxes are weighed by how sure the network is of them. So it is in the first steps of
+        # a trained network whose classes are new.
+        return None
     gain, wanted = _gain_to_turn(top, min(main, key=main.__getitem__), gains)
     step = int(probe.get("step") or 0)
     since = next(int(p.get("step") or 0) for p in probes if number(p["shares"].get(f"{top}_loss")) > ONE_TERM)
