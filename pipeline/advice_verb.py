@@ -19,7 +19,7 @@ from .advice import Suggestion, suggestions
 from .advice_result import Change, Side, Trial, alarms_of, end_alone, loss_change, map_change
 from .config import Config, config_from_dict, load_config, require_data
 from .data.digests import picture_digests
-from .errors import ConfigError, RunError, TrainingError, UsageError
+from .errors import ConfigError, DataError, RunError, TrainingError, UsageError
 from .records import exclusive, write_json
 from .runs import Run
 from .training.diagnosis import diagnose
@@ -114,7 +114,7 @@ def _verified(advice: Advice, config: Config, watchers: Sequence[Watcher]) -> Ad
         )
     wanted = _turned(run, config, first)
     if not require_data(wanted).exists():
-        raise RunError(
+        raise DataError(
             f"{run.path}: its data {wanted.data.path} is not there any more, so that nothing can be trained or "
             f"compared on it; put it back"
         )

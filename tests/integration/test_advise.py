@@ -77,7 +77,7 @@ def test_a_rate_too_high_is_mended_by_its_advice(
 
     (second.path / "config.yaml").rename(second.path / "config.old")  # as if it had never been tried
     data.unlink()
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="not there any more"):
         advise(first, verify=True)
     data.mkdir()
     (data / "images").symlink_to(tiny_data / "images")

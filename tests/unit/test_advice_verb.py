@@ -15,7 +15,7 @@ from pipeline import advice_verb as module
 from pipeline import cli
 from pipeline.advice_verb import RESULT, advise
 from pipeline.config import Config, load_config, settle
-from pipeline.errors import RunError, TrainingError, UsageError
+from pipeline.errors import DataError, RunError, TrainingError, UsageError
 from pipeline.evaluation.compare import Comparison, Difference
 from pipeline.evaluation.intervals import Interval
 from pipeline.findings import Finding
@@ -236,7 +236,7 @@ def test_data_that_is_gone_is_named_before_anything_is_trained(
     first: Run, trainer: FakeTrainer, tmp_path: Path
 ) -> None:
     (tmp_path / "set").rmdir()
-    with pytest.raises(RunError, match=r"runs/bad: its data .*set is not there any more"):
+    with pytest.raises(DataError, match=r"runs/bad: its data .*set is not there any more"):
         advise(first, verify=True)
     assert trainer.trained == []
 
