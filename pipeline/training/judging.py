@@ -112,17 +112,17 @@ def restart(history: History) -> int:
 
 
 def assigned_from(history: History) -> int:
-    """Return from which step on gradients may be compared: from `restart`, and once objects are assigned.
+    """Return from which step on losses and gradients may be compared: from `restart`, and once objects are assigned.
 
-    Random weights may assign hardly any object for up to a hundred steps; loss and gradient sink to nothing, and rise
-    to their usual height when they do.
+    Random weights may assign hardly any object for a hundred steps and more; loss and gradient sink to nothing, and
+    rise to their usual height when they do.
     """
     begin = restart(history)
     boxes = [name for name in history.steps.columns if name.endswith("box_loss")]
     if not starts_random(history) or not boxes:
         return begin
     loss = smooth(np.sum([history.step_values(name) for name in boxes], axis=0))
-    low = np.flatnonzero(loss[:UNSETTLED] < ASSIGNED * median(loss[-WINDOW:])) if len(loss) else np.zeros(0, int)
+    low = np.flatnonzero(loss < ASSIGNED * median(loss[-WINDOW:])) if len(loss) else np.zeros(0, int)
     return max(begin, int(low[-1]) + WINDOW) if len(low) else begin
 
 

@@ -9,13 +9,13 @@ from .history import History, Values
 from .judging import (
     WINDOW,
     Rule,
+    assigned_from,
     median,
     number,
     percent,
     plain_loss,
     rate_in_use,
     rate_knob,
-    restart,
     smooth,
     starts_random,
     total_steps,
@@ -42,9 +42,10 @@ def judge_learning(history: History) -> Finding | None:
     """Report a loss that hardly falls although the weights move: labels that do not belong to their pictures."""
     loss, way = plain_loss(history), _way(history)
     steps, total = history.steps.height, total_steps(history)
-    if steps < max(LEAST_STEPS, JUDGED_FROM * total) or not way >= WAY or not starts_random(history):
+    if steps < JUDGED_FROM * total or not way >= WAY or not starts_random(history):
         return None
-    if np.nansum(history.step_values("images")) < LEAST_PICTURES:
+    since = min(assigned_from(history) - history.warmup_steps, steps)  # a late start is no slow one
+    if steps - since < LEAST_STEPS or np.nansum(history.step_values("images")[since:]) < LEAST_PICTURES:
         return None
     first, last, fall = fall_of(loss)
     little = fall < min(LEARNS, LEARNS_PER_WAY * way)
@@ -98,7 +99,7 @@ def _way(history: History) -> float:
 def judge_plateau(history: History) -> Finding | None:
     """Report a loss that has stood still for a good part of the run while the learning rate was not yet spent."""
     total, steps = total_steps(history), history.steps.height
-    begin = restart(history)
+    begin = assigned_from(history)
     length = max(int(STALLED_PART * total), STALLED_STEPS)
     loss = plain_loss(history)
     if steps < begin + length + WINDOW or not starts_random(history):

@@ -29,6 +29,7 @@ AT_ITS_HEIGHT = 0.9  # of the highest since its best: below it a loss from rando
 SETTLING = 300  # batches after which a ten-thousandth is left of BatchNorm's initial statistics (momentum 0.03)
 GAP, GAP_GROWTH = 0.3, 0.1  # (val - sample) / sample. SageMaker's Overfit has 0.1, too eager under mosaic
 VAL_ROSE = 1.05  # times val's best: overfitting has a turning point
+STILL_LEARNS = 0.95  # of the loss on train pictures at val's best: what gets no better there is not learnt by heart
 SINKING = 0.7  # of val's highest since then: below it the loss comes down from where lagging statistics had put it
 FINDS, AS_MUCH = 0.01, 0.5  # mAP50, and the part of its best: detection that diverges loses all of it
 MEASURED = 4  # epochs with both losses
@@ -83,7 +84,7 @@ def _val_rises(history: History, advice: str) -> Finding | None:
     if len(seen) < MEASURED or _is_settling(history) or val[seen[-1]] < val[seen[-2]]:
         return None
     best = int(seen[np.argmin(val[seen])])
-    if not val[seen[-1]] > ROSE_VAL * val[best] or _finds_as_much(history, seen[-1]):
+    if not val[seen[-1]] > ROSE_VAL * val[best] or _finds_as_much(history, seen[-1]) or _lags(history, seen[-1]):
         return None
     return Finding(
         "loss.divergence",
@@ -97,6 +98,13 @@ def _val_rises(history: History, advice: str) -> Finding | None:
         },
         advice,
     )
+
+
+def _lags(history: History, epoch: int) -> bool:
+    """Whether unaugmented train pictures are far off too: then statistics lag, which is `norm.drifting`'s to say."""
+    sample, train = plain_loss(history, "sample")[: epoch + 1], plain_loss(history, "train")[: epoch + 1]
+    known = np.flatnonzero(np.isfinite(sample) & np.isfinite(train))
+    return bool(len(known) and sample[known[-1]] > ROSE * train[known[-1]])
 
 
 def _finds_as_much(history: History, epoch: int) -> bool:
@@ -142,8 +150,9 @@ def judge_overfitting(history: History) -> Finding | None:
         since = val[both][best:]
         rose = since[-2:].min() > VAL_ROSE * since[0] and since[-1] > SINKING * since.max()
         train = plain_loss(history, "train")[both[-1]]
+        learnt = sample[both[-1]] < STILL_LEARNS * sample[both[best]]
         settled = not sample[both[-1]] > (1 + GAP) * train  # else it is BatchNorm that lags, on val and train alike
-        if gap[-1] > GAP and gap[-1] > gap[best] + GAP_GROWTH and rose and settled:
+        if gap[-1] > GAP and gap[-1] > gap[best] + GAP_GROWTH and rose and settled and learnt:
             epoch = int(both[best])
             return Finding(
                 "loss.overfitting",

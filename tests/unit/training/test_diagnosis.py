@@ -209,6 +209,34 @@ def test_gradients_are_compared_once_objects_are_assigned(optimizer: str) -> Non
     assert growing & told(300.0)
 
 
+def test_a_late_start_is_no_slow_one() -> None:
+    """Seen at a tenth of the rate on circuit boards: no object is assigned for 130 steps, then the loss stands."""
+
+    def ids(steps: int) -> set[str]:
+        shape = Shape(steps=steps, planned=steps, columns=late_assignment(130, 1.0), map50=0.0)
+        return {finding.id for finding in alarms(shape.build())}
+
+    slow = {"labels.not_learnable", "loss.plateau"}
+    assert not slow & ids(240)
+    assert slow & ids(460)
+
+
+def test_a_loss_on_val_that_is_off_on_train_pictures_as_well_does_not_diverge() -> None:
+    """Seen with 8 batches of two a step: val 9.6 to 67.5 while training stood at 6, the sample as far off."""
+    rising = Shape(steps=360, planned=360, per_epoch=30, val=lambda p: 1.0 if p < 0.5 else 12 * p, map50=0.0)
+    off = replace(rising, sample=rising.val)
+    told = [{finding.id for finding in alarms(shape.build())} for shape in (rising, off)]
+    assert ["loss.divergence" in ids for ids in told] == [True, False]
+
+
+def test_what_gets_no_better_on_train_pictures_is_not_learnt_by_heart() -> None:
+    gap: dict[str, Any] = {"val": lambda p: 0.8 if p < 0.4 else 1.1 + 0.1 * p, "loss": lambda p: 0.75 - 0.01 * p}
+    stands = Shape(steps=240, planned=240, sample=lambda p: 0.75, **gap)
+    falls = Shape(steps=240, planned=240, sample=lambda p: 0.75 - 0.3 * p, **{**gap, "loss": lambda p: 0.75 - 0.3 * p})
+    told = [{finding.id for finding in alarms(shape.build())} for shape in (stands, falls)]
+    assert ["loss.overfitting" in ids for ids in told] == [False, True]
+
+
 def test_new_classes_of_a_trained_network_come_first_too() -> None:
     """Seen in fine-tuning on a set of other classes: 99.6 % of the gradient before the first step."""
     context = {"pretrained": True, "gains": {"box": 7.5, "cls": 0.5, "dfl": 1.5}}
