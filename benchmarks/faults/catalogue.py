@@ -3,7 +3,8 @@
 A *cell* is a model, a data set, an optimizer, a number format and a seed. The parts share neither seeds nor drawings of
 the data; yolov8n and circuit boards are not in the calibration. `heldout` was trained and scored once; what was learnt
 from it was then mended, and `fresh`, other boards and drawings, trained and scored once; what that taught was mended
-as well, and `third`, healthy trainings alone, and `late`, for the rules that wait for 100 or 200 steps, scored once.
+as well, and `third`, healthy trainings alone, and `late`, for the rules that wait for 100 or 200 steps, scored once;
+and once more `fourth`, healthy trainings and the faults that a knob mends, whose advice is tried.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ CELLS: dict[str, tuple[Cell, ...]] = {
         Cell("yolov8n", "field-52", "MuSGD", 303),
         Cell("yolov8n", "boards-6", "SGD", 304),
     ),
+    "fourth": (
+        Cell("yolo26n", "boards-7", "MuSGD", 501),
+        Cell("yolo11n", "boards-8", "MuSGD", 502, "bf16"),
+        Cell("yolov8n", "steel-71", "SGD", 503),
+        Cell("yolo11n", "steel-72", "MuSGD", 504),
+        Cell("yolo26n", "field-73", "SGD", 505, "bf16"),
+    ),
     "small": (Cell("yolo26n", "field-20", "AdamW", 0),),
 }
 # About 100 optimiser steps of 8 pictures; the last two thirds at the full rate.
@@ -71,7 +79,8 @@ OF_PART = {
         "boards": ["imgsz=128", "epochs=13", "mosaic=0"],
     },
 }
-CHECKED = ("calibration", "heldout", "fresh", "third")  # parts whose trainings begin with the checks of `tuneup doctor`
+# Parts whose trainings begin with the checks of `tuneup doctor`.
+CHECKED = ("calibration", "heldout", "fresh", "third", "fourth")
 COMMON = ["batch=8", "nbs=8", "warmup_epochs=1", "workers=0", "device=cpu", "report.samples=0", "report.every=1000"]
 RATES = {
     "AdamW": ["optimizer=AdamW", "lr0=0.002", "warmup_bias_lr=0"],
@@ -145,8 +154,10 @@ HEALTHY: tuple[Healthy, ...] = (
 HEALTHY_LATE = (Healthy("accumulated_late", ("batch=2", "nbs=16", "epochs=16")),)
 # In how many cells each fault and each healthy variant is trained; the next one begins with the next cell. Held out:
 # every fault in all five, every healthy variant in three, which makes sixty; afresh both in three.
-FAULT_CELLS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "third": 0, "long": 2, "late": 4, "small": 1}
-HEALTHY_CELLS_EACH = {"calibration": 1, "heldout": 3, "fresh": 3, "third": 3, "long": 2, "late": 3, "small": 1}
+_FAULTS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "long": 2, "late": 4, "fourth": 2}
+_HEALTHY_EACH = {"calibration": 1, "long": 2, "small": 1}
+FAULT_CELLS_EACH = {part: _FAULTS_EACH.get(part, 1) for part in CELLS}
+HEALTHY_CELLS_EACH = {part: _HEALTHY_EACH.get(part, 3) for part in CELLS}
 # Parts that hold some of the faults and of the healthy variants; the others hold all.
 FAULTS_OF = {
     "small": (
@@ -162,6 +173,7 @@ FAULTS_OF = {
     "third": (),
     "long": ("labels_shuffled",),
     "late": ("labels_shuffled",),
+    "fourth": tuple(fault.name for fault in FAULTS if fault.knob),
 }
 HEALTHY_OF = {
     "small": ("plain", "fine_tuned", "resumed", "accumulated", "backgrounds", "rate_thrice"),

@@ -57,7 +57,7 @@ def test_the_parts_share_no_seeds_and_no_data() -> None:
     assert len(set(data)) == len(data)
     seeds = [
         {case.cell.seed for case in catalogue.cases(part)}
-        for part in ("calibration", "heldout", "fresh", "third", "late")
+        for part in ("calibration", "heldout", "fresh", "third", "late", "fourth")
     ]
     assert sum(map(len, seeds)) == len(set.union(*seeds))
     calibration, heldout = (catalogue.cases(part) for part in ("calibration", "heldout"))
@@ -70,11 +70,21 @@ def test_afresh_every_fault_is_trained_three_times_in_other_company() -> None:
     assert sum(case.fault is None for case in fresh) == 60
     assert all(sum(case.fault is fault for case in fresh) == 3 for fault in catalogue.FAULTS)
 
-    def company(cell: catalogue.Cell) -> tuple[str, str, str]:
-        kind = cell.data.split("-")[0]
-        return cell.model, "pcb" if kind in BOARDS else kind, cell.optimizer
-
     assert not {company(case.cell) for case in fresh} & {company(case.cell) for case in heldout if case.fault}
+
+
+def test_the_fourth_part_has_other_company_than_all_before() -> None:
+    own = catalogue.cases("fourth")
+    assert sum(case.fault is None for case in own) == 60
+    assert {case.fault.name for case in own if case.fault} == {f.name for f in catalogue.FAULTS if f.knob}
+    before = {company(cell) for part in ("calibration", "heldout", "fresh", "third", "late")
+              for cell in catalogue.CELLS[part]}  # fmt: skip
+    assert not {company(cell) for cell in catalogue.CELLS["fourth"]} & before
+
+
+def company(cell: catalogue.Cell) -> tuple[str, str, str]:
+    kind = cell.data.split("-")[0]
+    return cell.model, "pcb" if kind in BOARDS else kind, cell.optimizer
 
 
 def test_late_trainings_are_long_enough_for_the_rules_that_wait() -> None:
