@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small gain nothing from a second thread
@@ -43,14 +44,14 @@ COMMON = ["model=yolo26n.yaml", "imgsz=96", "batch=8", "nbs=8", "warmup_epochs=1
 QUICK = ["monitor.preflight=0", "report.samples=0", "report.every=100"]
 
 
-def train_all(folder: Path) -> None:
+def train_all(folder: Path, seeds: Sequence[int] = SEEDS) -> None:
     """Train what is not there yet."""
     for kind, of_set in SETS.items():
         data = folder / "data" / kind / "data.yaml"
         if not data.is_file():
             pipeline.make_demo(kind, data.parent)
         for optimizer, of_optimizer in OPTIMIZERS.items():
-            for seed in SEEDS:
+            for seed in seeds:
                 name = f"{kind}-{optimizer}-{seed}"
                 if (folder / "runs" / name / "weights" / "best.pt").is_file():
                     continue

@@ -2,6 +2,7 @@
 
 An advice begins with `train.lr0=0.002: why` where a knob can be turned, with `one=1 with two=2: why` where knobs belong
 together. Only that beginning is read, whole or not at all: an advice of which one part is no setting gives no knob.
+Where it says to drop a transform from the policy, the knob is the list of transforms without it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import Any
 from .config import Config, config_from_dict, settle
 from .errors import ConfigError
 from .findings import SEVERITIES, Finding
+from .policy import Policy
+from .yaml_source import flow
 
 _VALUE = r"(?:\[[^\[\]]*\]|[^\s:;,()\[\]]+)"
 _KNOB = rf"[a-z][\w.]*={_VALUE}"
 _BEGINNING = re.compile(rf"({_KNOB}(?: with {_KNOB})*)(?: instead of {_VALUE})?(?::\s|;\s|$)")
 # What decides on a training and leaves its pictures and boxes as they are; without these two runs cannot be compared.
 _TURNED = re.compile(r"model|train\.(?!seed$|fraction$)\w+|augment\.\w+|monitor\.clip")
+_DROPPED = re.compile(r"(?:^|; or )drop (\S+) from the policy(?::\s|;\s|$)")
 _STANDS_FOR_SOMETHING = {"CONFIG", "DATA", "FILE", "FOLDER", "NAME", "PATH", "RUN", "SECONDS"}
 _LAST = "RUN/weights/last.pt"
 
@@ -54,6 +58,18 @@ def knobs_of(finding: Finding, last: Path | None = None) -> tuple[Knob, ...]:
     if last is not None:
         knobs = tuple(Knob(k.key, str(last.absolute())) if k.value == _LAST else k for k in knobs)
     return knobs if _is_accepted(knobs) else ()
+
+
+def _without(finding: Finding, policy: Policy) -> tuple[Knob, ...]:
+    """Return the knob that drops the transform that an advice says to drop; none where it says something else."""
+    dropped = _DROPPED.search(finding.advice)
+    if dropped is None:
+        return ()
+    try:
+        left = policy.without(dropped[1])
+    except KeyError:
+        return ()
+    return (Knob("augment.transforms", flow(left.transforms)),)
 
 
 def _can_be_turned(knob: Knob, last: Path | None) -> bool:
@@ -113,7 +129,8 @@ def suggestions(
     """Return what would be turned for each finding of a run: the worst first, among equals the cause first.
 
     Among equals come the checks before the training, which try settings out on their own, then what the diagnosis
-    says, then augmentation and data. What the diagnosis found once and would not find any more comes after what it
+    says, then augmentation and data; among errors augmentation comes first, for what it makes of the pictures is what
+    the network was tried on. What the diagnosis found once and would not find any more comes after what it
     still finds, and more epochs come last: they cost more, and whatever else is wrong would be trained with for longer.
 
     Args:
@@ -127,7 +144,8 @@ def suggestions(
     def key(suggestion: Suggestion) -> tuple[int, bool, int, int]:
         finding = suggestion.finding
         source = finding.id.partition(".")[0]
-        rank = 0 if source == "preflight" else 1 if finding.id in place else 2 if source in _DIAGNOSED else 3
+        rank = 1 if source == "preflight" else 2 if finding.id in place else 3 if source in _DIAGNOSED else 4
+        rank = 0 if source == "augment" and finding.severity == "error" else rank
         longer = any(knob.key == "train.epochs" and int(knob.value) > config.train.epochs for knob in suggestion.knobs)
         return SEVERITIES.index(finding.severity), longer, rank, place.get(finding.id, 0)
 
@@ -138,7 +156,7 @@ _DIAGNOSED = {"amp", "gradient", "layer", "loss", "norm", "optimizer", "resume",
 
 
 def _suggestion(finding: Finding, config: Config, last: Path | None) -> Suggestion:
-    knobs = knobs_of(finding, last)
+    knobs = knobs_of(finding, last) or _without(finding, config.augment)
     if not knobs:
         return Suggestion(finding, why_not="no setting mends it")
     now = tuple(value_of(config, knob.key) for knob in knobs)

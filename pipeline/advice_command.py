@@ -70,9 +70,11 @@ def _print_suggestion(console: Console, suggestion: Suggestion, is_first: bool) 
     console.print(head, highlight=False, soft_wrap=True)
     turned = escape(", ".join(suggestion.overrides))
     if suggestion.why_not:
-        turned = f"[dim]{escape(suggestion.why_not)}{f': {turned}' if turned else ''}[/]"
+        turned = f"[dim]nothing: {escape(suggestion.why_not)}{f' ({turned})' if turned else ''}[/]"
     elif is_first:
         turned = f"[bold]{turned}[/]  (first)"
+    elif not suggestion.is_turnable:
+        turned += "  [dim](a note: --verify does not try it)[/]"
     console.print(f"    [dim]turn[/] {turned}", highlight=False, soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from .advice import Suggestion
 from .evaluation.compare import BETTER, NOISE, WORSE, Comparison
 from .evaluation.intervals import Interval, percentile_interval, to_record
 from .findings import Finding, Severity
+from .yaml_source import flow
 
 Verdict = Literal["fixed", "better", "no change", "worse"]
 Direction = Literal["up", "down", "none"]
@@ -271,4 +272,6 @@ def _times(times: Interval, broken: list[int], pictures: int) -> str:
 
 
 def _spelt(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return flow(value)
     return str(value).lower() if value is None or isinstance(value, bool) else f"{value}"

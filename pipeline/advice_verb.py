@@ -116,7 +116,7 @@ def _verified(advice: Advice, config: Config, watchers: Sequence[Watcher]) -> Ad
     if not require_data(wanted).exists():
         raise DataError(
             f"{run.path}: its data {wanted.data.path} is not there any more, so that nothing can be trained or "
-            f"compared on it; put it back"
+            f"compared on it; put it back{_known(wanted)}"
         )
     with exclusive(run.path / ".advice.lock", "its advice is being verified"):
         after = _ended(run, wanted, watchers)
@@ -126,6 +126,14 @@ def _verified(advice: Advice, config: Config, watchers: Sequence[Watcher]) -> Ad
     trial = Trial(first, before_side, after_side, _change(run, after, before_side, after_side, config))
     write_json(after.path / RESULT, trial.to_dict())
     return Advice(run, advice.suggestions, trial)
+
+
+def _known(wanted: Config) -> str:
+    """Return where the verdict of an earlier verification stands; "" where there is none."""
+    earlier = _there(wanted)
+    if earlier is None or not (earlier.path / RESULT).is_file():
+        return ""
+    return f"; what an earlier verification found stands in {earlier.path / RESULT}"
 
 
 def _turned(run: Run, config: Config, suggestion: Suggestion) -> Config:
@@ -218,21 +226,26 @@ def _change(first: Run, second: Run, before: Side, after: Side, config: Config) 
     if not (first.weights("best").is_file() and second.weights("best").is_file()):
         return end_alone(before, after)
     comparison = evaluation_verbs.compare(first, second, overrides=["eval.split=val"])
-    return map_change(comparison) or _loss_change(first, second, config)
+    return map_change(comparison) or losses_between(first, second, config)
 
 
-def _loss_change(first: Run, second: Run, config: Config) -> Change:
+def losses_between(first: Run, second: Run, config: Config) -> Change:
     """Compare the plain losses of both on the same pictures of val, at the first one's size.
 
-    Of the last weights: where no epoch finds anything, the best ones are those of the first epoch.
+    Of the last weights: where no epoch finds anything, the best ones are those of the first epoch. BatchNorm's
+    statistics are measured anew on the same train pictures for both.
     """
     from .evaluation.analysis import grouping
     from .evaluation.intervals import image_weights
     from .training.picture_losses import picture_losses, spread
 
-    part = spread(first.dataset().split("val"))
+    dataset = first.dataset()
+    part, train = spread(dataset.split("val")), dataset.split("train")
     groups = grouping(part)
     weights = image_weights(part.images.height, config.eval.resamples, groups=groups.number)
     imgsz, device = int(config.train.imgsz), str(config.train.device or "")
-    found = [picture_losses(run.weights("last"), part, imgsz, device) for run in (first, second)]
+    found = [
+        picture_losses(run.weights("last"), part, train, imgsz, device, run.context.get("frozen") or ())
+        for run in (first, second)
+    ]
     return loss_change(found[0], found[1], weights, groups.units)

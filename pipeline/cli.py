@@ -219,7 +219,7 @@ def _guarded(words: list[str]) -> int:
             console_for(False).print(escape(str(error)), highlight=False)
             return 2
         if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
-            return _refuse(words, f"{error.format_message()}; see `tuneup --help`", 2)
+            return _refuse(words, f"{error.format_message().rstrip('.')}; see `tuneup --help`", 2)
         note = Path(".tuneup") / "crash.txt"
         try:
             note.parent.mkdir(exist_ok=True)

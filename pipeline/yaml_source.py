@@ -6,6 +6,7 @@ and `off` stay text, `1e-3` is a number, `010` and `1:30` stay text, and a date 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -133,6 +134,14 @@ def parse_scalar(text: str) -> Any:
 def dump_yaml(value: Mapping[str, Any]) -> str:
     """Return YAML text which `parse_yaml` reads back to the same value, in the given order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def flow(value: Any) -> str:
+    """Return a value on one line, such as `[{GaussNoise: {p: 0.3}}]`, which `parse_scalar` reads back to the same."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=True
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 class _Reader:

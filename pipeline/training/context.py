@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ultralytics.utils.torch_utils import unwrap_model
 
+from ..policy import Policy, entries
 from .gradients import layer_of, plain_name
 from .probes import head_name
 
@@ -50,6 +51,7 @@ def training_context(trainer: TuneUpTrainer, ends: Sequence[int], warmup: int) -
         len(label["cls"]) for label in trainer.train_loader.dataset.labels
     ]  # of the pictures that `fraction` leaves
     requested = trainer.run.config.get("train", {})
+    policy = Policy.model_validate(trainer.run.config.get("augment", {}))
     return {
         "optimizer": type(trainer.optimizer).__name__,
         "optimizer_requested": requested.get("optimizer"),
@@ -71,6 +73,7 @@ def training_context(trainer: TuneUpTrainer, ends: Sequence[int], warmup: int) -
         "clip": trainer.monitor.clip,
         "pretrained": trainer.starts_from_weights,
         "architecture": Path(str(model.yaml.get("yaml_file") or "")).stem,
+        "augmentation": list(entries(policy)),
         "gains": {"box": args.box, "cls": args.cls, "dfl": args.dfl},
         "freeze": list(trainer.freeze_layer_names),
         "frozen": [name for name, p in named if not p.requires_grad],

@@ -24,6 +24,7 @@ Flags = NDArray[np.bool_]
 RESTARTS = ("resume", "out_of_memory", "warmup_end")
 # Rates at which the three optimizers of Ultralytics usually work; AdamW: what `optimizer=auto` takes for one class.
 USUAL_RATES = {"AdamW": 0.002, "Adam": 0.002, "SGD": 0.01, "MuSGD": 0.01}
+UNUSUAL = 3.0  # times a usual rate, which trains well so far (docs/benchmarks/faults.md); beyond it a rate is doubted
 WINDOW = 10  # steps over which a loss is taken: a batch more or less crowded changes it by a tenth
 # Steps in which weights may move so fast that BatchNorm's running statistics lag behind by magnitudes, most of all with
 # batches of two (docs/benchmarks/faults.md), and in which a loss from random weights has not found its height.

@@ -24,7 +24,7 @@ from . import proof, trial_checks
 from .causes import causes_first
 from .diagnosis import diagnose
 from .history import History
-from .judging import USUAL_RATES
+from .judging import UNUSUAL, USUAL_RATES
 from .trial import Trial, trial
 
 # Of the loss left after learning four pictures by heart: healthy starts leave 0.08 to 0.2 on drawn pictures
@@ -34,7 +34,7 @@ LOW_ANYWAY = 1.0  # loss per picture: a fine-tuned model starts low and cannot f
 TOO_SLOW = 100  # times below the proposal: the range test is no finer than a factor of ten either way
 # Two range tests differ by up to a factor of five (docs/benchmarks/preflight.md), and on some sets the loss blows up
 # below an optimizer's usual rate, which trains well there (docs/benchmarks/faults.md): doubtful up to thrice that.
-SCATTER, UNUSUAL = 5.0, 3.0
+SCATTER = 5.0
 
 
 @dataclass(frozen=True)

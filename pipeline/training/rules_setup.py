@@ -8,7 +8,7 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import Rule, median, number, percent, plain_loss, starts_random, usual_rate
+from .judging import UNUSUAL, Rule, median, number, percent, plain_loss, starts_random, usual_rate
 
 DEFAULT_LR0 = (
     0.01  # of Ultralytics; a person who writes it under optimizer=auto cannot be told from one who wrote nothing
@@ -58,7 +58,17 @@ def judge_auto_rate(history: History) -> Finding | None:
         "warning",
         f"optimizer=auto ignores lr0={asked:g} and momentum: it took {chosen} with lr0={used:g}",
         {"lr0_requested": asked, "lr0": used, "optimizer": chosen, "step": 0},
-        f"train.optimizer={chosen}: naming the optimizer makes lr0={asked:g} count",
+        _to_count(str(chosen), asked, used),
+    )
+
+
+def _to_count(chosen: str, asked: float, used: float) -> str:
+    """Return what makes the rate count; a rate that was meant for another optimizer would spoil the training."""
+    if used / UNUSUAL <= asked <= used * UNUSUAL:
+        return f"train.optimizer={chosen}: naming the optimizer makes lr0={asked:g} count"
+    return (
+        f"train.optimizer={chosen} with train.lr0={used:g}: writes down what was used; lr0={asked:g} is "
+        f"{asked / used:.2g} times that, try it only if it was meant for {chosen}"
     )
 
 

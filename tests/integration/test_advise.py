@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline import verbs
@@ -13,7 +12,7 @@ from pipeline.advice_verb import RESULT, advise
 from pipeline.config import load_config
 from pipeline.errors import DataError, RunError
 from pipeline.runs import Run
-from pipeline.training.picture_losses import picture_losses, spread
+from pipeline.training.picture_losses import spread
 
 NETWORK = """nc: 2
 backbone:
@@ -55,8 +54,10 @@ def test_a_rate_too_high_is_mended_by_its_advice(
     second = Run.open(found.trial.after.run)
     assert second.name == "high-advice"
     assert "optimizer.lr_too_high" not in found.trial.after.alarms
-    assert (found.trial.change.measure, found.trial.change.direction) == ("val_loss", "up")
-    assert found.trial.verdict in ("fixed", "better")
+    # After nine steps no prediction of either network is assigned to an object: a loss of nothing is not compared.
+    assert (found.trial.change.measure, found.trial.change.direction) == ("val_loss", "none")
+    assert "no usable loss on 5 of them before and 5 after" in found.trial.change.words
+    assert found.trial.verdict == "fixed"
     assert list(second.evaluations()) == ["val"]
     assert json.loads((second.path / RESULT).read_text()) == found.trial.to_dict()
     configs = [load_config(run.path / "config.yaml") for run in (first, second)]
@@ -70,14 +71,13 @@ def test_a_rate_too_high_is_mended_by_its_advice(
 
     part = spread(first.dataset().split("val"))
     assert set(part.boxes["image_id"]) == set(part.images["image_id"])  # empty pictures are left out
-    losses = picture_losses(second.weights("last"), part, 32, "cpu")
-    assert np.isfinite(losses).all()
-    assert (losses > 0).all()
-    assert np.array_equal(losses, picture_losses(second.weights("last"), part, 32, "cpu"))
-
-    (second.path / "config.yaml").rename(second.path / "config.old")  # as if it had never been tried
     data.unlink()
-    with pytest.raises(DataError, match="not there any more"):
+    with pytest.raises(
+        DataError, match=f"not there any more.*found stands in {second.path / RESULT}"
+    ):
+        advise(first, verify=True)
+    (second.path / "config.yaml").rename(second.path / "config.old")  # as if it had never been tried
+    with pytest.raises(DataError, match=r"not there any more.*put it back$"):
         advise(first, verify=True)
     data.mkdir()
     (data / "images").symlink_to(tiny_data / "images")

@@ -138,6 +138,43 @@ def test_the_worst_comes_first_then_causes_then_what_needs_more_epochs() -> None
     ]
 
 
+BLACK = "augment.transforms=[{GaussNoise: {std_range: [0.01, 0.03], p: 0.2}}, {ToGray: {p: 0.5}}, {ToGray: {p: 1}}]"
+
+
+@pytest.mark.parametrize(
+    ("advice", "left"),
+    [
+        ("drop GaussNoise from the policy: no weaker one does", [{"ToGray": {"p": 0.5}}, {"ToGray": {"p": 1}}]),
+        ("drop GaussNoise from the policy", [{"ToGray": {"p": 0.5}}, {"ToGray": {"p": 1}}]),
+        ("ToGray#2: p 0.1 instead of 1: there the limit is kept; or drop ToGray#2 from the policy",
+         [{"GaussNoise": {"std_range": [0.01, 0.03], "p": 0.2}}, {"ToGray": {"p": 0.5}}]),
+        ("drop Blur from the policy: it has none", None),
+        ("lower the p, or drop GaussNoise from the policy", None),
+    ],
+)  # fmt: skip
+def test_a_transform_is_dropped_by_the_list_without_it(advice: str, left: list[dict[str, object]] | None) -> None:
+    own = config(BLACK)
+    (suggestion,) = suggestions([finding(advice, "augment.black", "error")], own)
+    assert suggestion.is_turnable == (left is not None)
+    if left is not None:
+        turned = settle(own, suggestion.overrides)
+        assert turned.augment.transforms == left
+        assert turned == settle(own, ["augment.transforms=[]"]).model_copy(update={"augment": turned.augment})
+
+
+def test_what_makes_pictures_black_comes_before_what_black_pictures_do() -> None:
+    found = [
+        finding("train.amp=false: another number format", "preflight.not_finite", "error"),
+        finding("train.lr0=0.002: less", "preflight.lr_too_high"),
+        finding("drop ToGray from the policy", "augment.black", "error"),
+        finding("augment.mosaic=0", "augment.boxes_lost"),
+    ]
+    first = suggestions(found, config(BLACK, "train.lr0=0.1"))
+    assert [s.finding.id for s in first] == [
+        "augment.black", "preflight.not_finite", "preflight.lr_too_high", "augment.boxes_lost",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("advice", "overrides", "why_not"),
     [

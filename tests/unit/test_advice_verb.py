@@ -304,6 +304,19 @@ def test_the_command_lists_verifies_and_says_by_its_exit_code_whether_it_helped(
     assert (code, json.loads(text)["trial"]["verdict"]) == (1, "worse")
     code, text = tuneup(str(first.path.parent / "none"))
     assert (code, "no run here" in text) == (2, True)
+    first.add_findings(
+        [
+            Finding("loss.noise", "info", "a note", {}, "train.batch=32: calmer"),
+            Finding("layer.frozen", "warning", "the same", {}, "train.lr0=0.1: as it is"),
+            Finding("data.no_boxes", "warning", "no knob", {}, "look at it"),
+        ]
+    )
+    code, text = tuneup(str(first.path))
+    assert "turn train.batch=32  (a note: --verify does not try it)" in text
+    assert "turn nothing: the run has this setting already (train.lr0=0.1)" in text
+    assert "turn nothing: no setting mends it" in text
+    code, text = tuneup()
+    assert (code, "Missing argument 'run'; see `tuneup --help`" in text.replace("RUN", "run")) == (2, True)
     first.add_findings([Finding(HIGH.id, "error", "x", {}, "train.lr0=0.001: smaller")])
     trainer.ends = [("interrupted", [])]
     code, text = tuneup(str(first.path), "--verify")

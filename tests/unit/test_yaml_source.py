@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.yaml_source import MAX_BYTES, dump_yaml, parse_scalar, parse_yaml, read_yaml
+from pipeline.yaml_source import MAX_BYTES, dump_yaml, flow, parse_scalar, parse_yaml, read_yaml
 
 
 def _value(text: str) -> object:
@@ -225,3 +225,10 @@ def test_what_is_written_reads_back_the_same(value: dict[str, object]) -> None:
 def test_what_is_written_means_the_same_to_a_yaml_1_1_reader() -> None:
     value = {"a": "yes", "b": "010", "c": "1:30", "d": 1e-05, "e": "1e-3", "f": True, "g": "2024-01-31"}
     assert yaml.safe_load(dump_yaml(value)) == value
+
+
+@given(st.lists(st.dictionaries(_WORDS, _VALUES, max_size=2), max_size=3))
+def test_what_is_written_on_one_line_for_a_command_line_is_read_back(value: list[dict[str, object]]) -> None:
+    text = flow(value)
+    assert "\n" not in text
+    assert parse_scalar(text) == value

@@ -47,6 +47,7 @@ STAND_INS = {
     "result.optimizer": "AdamW",
     "gain": "box",
     "other": "bf16",
+    "MOVING": "augment.scale=0.5 with augment.fliplr=0.5",
     "trained_weights": "yolo11n.pt",
 }
 
