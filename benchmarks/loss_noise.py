@@ -4,7 +4,7 @@ Two demo sets, three optimizers, three seeds: the healthy trainings of `healthy_
 120 optimiser steps. Every two of one set and optimizer are compared as a verification compares them; one in which the
 losses are called different is a false verdict, and the program then ends with exit code 1.
 
-    python benchmarks/loss_noise.py FOLDER      # trains (about ten minutes on one core), then compares
+    python benchmarks/loss_noise.py FOLDER      # trains (about fifteen minutes on a core), then compares
 """
 
 from __future__ import annotations

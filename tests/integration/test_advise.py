@@ -72,9 +72,7 @@ def test_a_rate_too_high_is_mended_by_its_advice(
     part = spread(first.dataset().split("val"))
     assert set(part.boxes["image_id"]) == set(part.images["image_id"])  # empty pictures are left out
     data.unlink()
-    with pytest.raises(
-        DataError, match=f"not there any more.*found stands in {second.path / RESULT}"
-    ):
+    with pytest.raises(DataError, match=f"not there any more.*found stands in {second.path / RESULT}"):
         advise(first, verify=True)
     (second.path / "config.yaml").rename(second.path / "config.old")  # as if it had never been tried
     with pytest.raises(DataError, match=r"not there any more.*put it back$"):

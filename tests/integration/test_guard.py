@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from alone import train_alone
 from torch import Tensor, nn
 
 from pipeline import verbs
@@ -114,7 +115,7 @@ def overflow(monkeypatch: pytest.MonkeyPatch, *, lasting: bool = False, times: f
 
 
 def train(overrides: list[str], folder: Path, *more: str) -> Run:
-    return verbs.train(overrides=[*overrides, f"runs={folder}", "name=guarded", "mosaic=0", "epochs=3", *more])
+    return train_alone([*overrides, f"runs={folder}", "name=guarded", "mosaic=0", "epochs=3", *more])
 
 
 def check_the_end(run: Run) -> None:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import polars as pl
 import pytest
+from alone import train_alone
 from ultralytics import YOLO
 
 from pipeline import evaluation_verbs, verbs
@@ -80,7 +81,7 @@ def test_train_val_and_an_unaugmented_sample_are_measured_by_the_same_terms(tiny
 
 def test_a_model_with_one_branch_keeps_its_own_terms(tiny_overrides: list[str], tmp_path: Path) -> None:
     overrides = [o for o in tiny_overrides if not o.startswith("model=")]
-    run = verbs.train(overrides=[*overrides, "model=yolo11n.yaml", f"runs={tmp_path}", "epochs=1"])
+    run = train_alone([*overrides, "model=yolo11n.yaml", f"runs={tmp_path}", "epochs=1"])
     steps = run.steps()
     together = steps["box_loss"] + steps["cls_loss"] + steps["dfl_loss"]
     np.testing.assert_allclose(steps["loss"].to_numpy(), together.to_numpy(), rtol=1e-5)
@@ -89,9 +90,7 @@ def test_a_model_with_one_branch_keeps_its_own_terms(tiny_overrides: list[str], 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "MuSGD", "NAdam", "RMSprop"])
 def test_every_optimizer_is_followed(tiny_overrides: list[str], tmp_path: Path, optimizer: str) -> None:
-    run = verbs.train(
-        overrides=[*tiny_overrides, f"optimizer={optimizer}", "lr0=0.001", "epochs=1", "nbs=4", f"runs={tmp_path}"]
-    )
+    run = train_alone([*tiny_overrides, f"optimizer={optimizer}", "lr0=0.001", "epochs=1", "nbs=4", f"runs={tmp_path}"])
     assert run.context["optimizer"] == optimizer
     last = [probe for probe in run.records("probes") if probe["kind"] == "update"][-1]
     assert set(last["ratio"]) == set(run.norms().layer_names)
@@ -121,7 +120,7 @@ def test_two_runs_with_the_same_seed_are_the_same_run(tiny_run: Run, tiny_overri
 
 
 def test_another_seed_is_another_run(tiny_run: Run, tiny_overrides: list[str], tmp_path: Path) -> None:
-    other = verbs.train(overrides=[*tiny_overrides, f"runs={tmp_path}", "seed=7", "epochs=1"])
+    other = train_alone([*tiny_overrides, f"runs={tmp_path}", "seed=7", "epochs=1"])
     assert other.steps()["loss"][0] != tiny_run.steps()["loss"][0]
 
 
@@ -177,7 +176,7 @@ def test_best_weights_load_in_plain_ultralytics_and_predict_the_same_boxes(tiny_
 
 def test_weights_of_a_run_can_be_fine_tuned(tiny_run: Run, tiny_overrides: list[str], tmp_path: Path) -> None:
     overrides = [o for o in tiny_overrides if not o.startswith("model=")]
-    run = verbs.train(overrides=[*overrides, f"model={tiny_run.weights('best')}", f"runs={tmp_path}", "epochs=1"])
+    run = train_alone([*overrides, f"model={tiny_run.weights('best')}", f"runs={tmp_path}", "epochs=1"])
     assert run.steps()["loss"][0] < tiny_run.steps()["loss"][0]
 
 
@@ -261,7 +260,7 @@ def test_running_out_of_memory_halves_the_batch_and_leaves_no_half_step(
         return original(self, batch)
 
     monkeypatch.setattr(TuneUpTrainer, "preprocess_batch", exhausted)
-    run = verbs.train(overrides=[*tiny_overrides, "epochs=2", "nbs=16", f"runs={tmp_path}"])
+    run = train_alone([*tiny_overrides, "epochs=2", "nbs=16", f"runs={tmp_path}"])
     assert run.state["state"] == "complete"
     assert run.state["batch"] == run.context["batch"] == 2
     events = [event["event"] for event in run.events()]
@@ -276,7 +275,7 @@ def test_running_out_of_memory_halves_the_batch_and_leaves_no_half_step(
 
 
 def test_frozen_layers_are_neither_measured_nor_missed(tiny_overrides: list[str], tmp_path: Path) -> None:
-    run = verbs.train(overrides=[*tiny_overrides, "epochs=1", "freeze=3", f"runs={tmp_path}"])
+    run = train_alone([*tiny_overrides, "epochs=1", "freeze=3", f"runs={tmp_path}"])
     assert not [name for name in run.norms().tensors if name.startswith(("model.0.", "model.1.", "model.2."))]
     assert {name.split(".")[1] for name in run.context["frozen"]} == {"0", "1", "2"}
     updates = [probe for probe in run.records("probes") if probe["kind"] == "update"]
@@ -295,7 +294,7 @@ def test_a_compiled_model_is_measured_under_its_plain_names(
         return torch.compile(model, backend="eager") if kwargs["mode"] else model
 
     monkeypatch.setattr(upstream, "attempt_compile", compiled)
-    run = verbs.train(overrides=[*tiny_overrides, "epochs=1", "compile=true", f"runs={tmp_path}"])
+    run = train_alone([*tiny_overrides, "epochs=1", "compile=true", f"runs={tmp_path}"])
     assert run.norms().tensors == tiny_run.norms().tensors
     assert (run.norms().values > 0).any(1).all()
     steps = run.steps()
