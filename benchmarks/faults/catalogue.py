@@ -4,7 +4,8 @@ A *cell* is a model, a data set, an optimizer, a number format and a seed. The p
 the data; yolov8n and circuit boards are not in the calibration. `heldout` was trained and scored once; what was learnt
 from it was then mended, and `fresh`, other boards and drawings, trained and scored once; what that taught was mended
 as well, and `third`, healthy trainings alone, and `late`, for the rules that wait for 100 or 200 steps, scored once;
-and once more `fourth`, healthy trainings and the faults that a knob mends, whose advice is tried.
+and once more `fourth`, healthy trainings and the faults that a knob mends, whose advice is tried; and `later`, healthy
+ones as long as those of `late`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,12 @@ CELLS: dict[str, tuple[Cell, ...]] = {
         Cell("yolo11n", "steel-72", "MuSGD", 504),
         Cell("yolo26n", "field-73", "SGD", 505, "bf16"),
     ),
+    "later": (
+        Cell("yolo11n", "boards-9", "AdamW", 601),
+        Cell("yolov8n", "boards-10", "AdamW", 602),
+        Cell("yolo26n", "steel-81", "MuSGD", 603),
+        Cell("yolo26n", "field-82", "AdamW", 604),
+    ),
     "small": (Cell("yolo26n", "field-20", "AdamW", 0),),
 }
 # About 100 optimiser steps of 8 pictures; the last two thirds at the full rate.
@@ -68,16 +75,18 @@ SETTINGS = {
     "pcb": ["imgsz=128", "epochs=5", "mosaic=0"],  # 160 pictures
     "boards": ["imgsz=128", "epochs=5", "mosaic=0"],
 }
+# 255 to 270 steps: what the rules say that speak from 200 steps on
+_LATE = {
+    "steel": ["imgsz=96", "epochs=9", "mosaic=0"],
+    "field": ["imgsz=96", "epochs=17", "close_mosaic=2"],
+    "boards": ["imgsz=128", "epochs=13", "mosaic=0"],
+}
 OF_PART = {
     "small": {"field": ["imgsz=64", "epochs=4", "close_mosaic=1"]},  # 60 steps
     # 500 steps: when do the curves tell labels of other pictures?
     "long": {"pcb": ["imgsz=128", "epochs=25", "mosaic=0"]},
-    # 255 to 270 steps: what the rules say that speak from 200 steps on
-    "late": {
-        "steel": ["imgsz=96", "epochs=9", "mosaic=0"],
-        "field": ["imgsz=96", "epochs=17", "close_mosaic=2"],
-        "boards": ["imgsz=128", "epochs=13", "mosaic=0"],
-    },
+    "late": _LATE,
+    "later": _LATE,
 }
 # Parts whose trainings begin with the checks of `tuneup doctor`.
 CHECKED = ("calibration", "heldout", "fresh", "third", "fourth")
@@ -150,12 +159,12 @@ HEALTHY: tuple[Healthy, ...] = (
     Healthy("strong_augmentation", ("mosaic=1.0", "mixup=0.2", "degrees=10", "scale=0.6")),
     Healthy("no_augmentation", ("mosaic=0", "scale=0", "translate=0", "fliplr=0", "hsv_s=0", "hsv_v=0", "epochs=5")),
 )
-# Of the part `late` alone.
+# Of the parts `late` and `later` alone.
 HEALTHY_LATE = (Healthy("accumulated_late", ("batch=2", "nbs=16", "epochs=16")),)
 # In how many cells each fault and each healthy variant is trained; the next one begins with the next cell. Held out:
 # every fault in all five, every healthy variant in three, which makes sixty; afresh both in three.
 _FAULTS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "long": 2, "late": 4, "fourth": 2}
-_HEALTHY_EACH = {"calibration": 1, "long": 2, "small": 1}
+_HEALTHY_EACH = {"calibration": 1, "long": 2, "later": 4, "small": 1}
 FAULT_CELLS_EACH = {part: _FAULTS_EACH.get(part, 1) for part in CELLS}
 HEALTHY_CELLS_EACH = {part: _HEALTHY_EACH.get(part, 3) for part in CELLS}
 # Parts that hold some of the faults and of the healthy variants; the others hold all.
@@ -173,12 +182,14 @@ FAULTS_OF = {
     "third": (),
     "long": ("labels_shuffled",),
     "late": ("labels_shuffled",),
+    "later": (),
     "fourth": tuple(fault.name for fault in FAULTS if fault.knob),
 }
 HEALTHY_OF = {
     "small": ("plain", "fine_tuned", "resumed", "accumulated", "backgrounds", "rate_thrice"),
     "long": ("plain",),
     "late": ("plain", "rate_tenth", "accumulated_late"),
+    "later": ("plain", "rate_tenth", "accumulated_late", "fine_tuned", "strong_augmentation"),
 }
 
 

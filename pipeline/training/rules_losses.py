@@ -155,9 +155,10 @@ def judge_overfitting(history: History) -> Finding | None:
         best = int(np.argmin(val[both]))
         since = val[both][best:]
         rose = since[-2:].min() > VAL_ROSE * since[0] and since[-1] > SINKING * since.max()
-        train = plain_loss(history, "train")[both[-1]]
-        learnt = sample[both[-1]] < STILL_LEARNS * sample[both[best]]
-        settled = not sample[both[-1]] > (1 + GAP) * train  # else it is BatchNorm that lags, on val and train alike
+        train = plain_loss(history, "train")[both]
+        # What is learnt by heart gets better in training too; else objects are still being assigned.
+        learnt = sample[both[-1]] < STILL_LEARNS * sample[both[best]] and not train[-1] > train[best]
+        settled = not sample[both[-1]] > (1 + GAP) * train[-1]  # else it is BatchNorm that lags, on val and train alike
         if gap[-1] > GAP and gap[-1] > gap[best] + GAP_GROWTH and rose and settled and learnt:
             epoch = int(both[best])
             return Finding(

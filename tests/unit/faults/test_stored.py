@@ -57,7 +57,7 @@ def test_the_parts_share_no_seeds_and_no_data() -> None:
     assert len(set(data)) == len(data)
     seeds = [
         {case.cell.seed for case in catalogue.cases(part)}
-        for part in ("calibration", "heldout", "fresh", "third", "late", "fourth")
+        for part in ("calibration", "heldout", "fresh", "third", "late", "fourth", "later")
     ]
     assert sum(map(len, seeds)) == len(set.union(*seeds))
     calibration, heldout = (catalogue.cases(part) for part in ("calibration", "heldout"))
@@ -90,7 +90,9 @@ def company(cell: catalogue.Cell) -> tuple[str, str, str]:
 def test_late_trainings_are_long_enough_for_the_rules_that_wait() -> None:
     pictures = {"boards": 160, "steel": 240, "field": 120}
     assert sum(case.fault is None for case in catalogue.cases("third")) == 60
-    for case in [case for case in catalogue.cases("late") if "accumulated" not in case.name]:
+    for case in [
+        case for part in ("late", "later") for case in catalogue.cases(part) if "accumulated" not in case.name
+    ]:
         settings = dict(word.split("=", 1) for word in catalogue.settings_of(case))
         steps = int(settings["epochs"]) * pictures[case.cell.data.split("-")[0]] // 8
         assert JUDGED_FROM * steps >= LEAST_STEPS

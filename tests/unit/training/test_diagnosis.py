@@ -237,6 +237,16 @@ def test_what_gets_no_better_on_train_pictures_is_not_learnt_by_heart() -> None:
     assert ["loss.overfitting" in ids for ids in told] == [False, True]
 
 
+def test_what_gets_worse_in_training_is_not_learnt_by_heart() -> None:
+    """Seen on circuit boards at a tenth of the usual rate: objects are still being assigned."""
+    curves: dict[str, Any] = {"val": lambda p: 0.9 if p < 0.5 else 1.2, "sample": lambda p: 0.9 - 0.3 * p}
+    told = [
+        {finding.id for finding in alarms(Shape(steps=240, planned=240, loss=loss, **curves).build())}
+        for loss in (lambda p: 0.8 + 0.1 * p, lambda p: 0.8 - 0.1 * p)
+    ]
+    assert ["loss.overfitting" in ids for ids in told] == [False, True]
+
+
 def test_new_classes_of_a_trained_network_come_first_too() -> None:
     """Seen in fine-tuning on a set of other classes: 99.6 % of the gradient before the first step."""
     context = {"pretrained": True, "gains": {"box": 7.5, "cls": 0.5, "dfl": 1.5}}
