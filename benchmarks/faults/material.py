@@ -18,7 +18,9 @@ import torch
 import yaml
 
 import pipeline
+from pipeline.config import load_config
 from pipeline.model_source import load_weights
+from pipeline.training import session
 
 SPLITS = ("train", "val", "test")
 PCB_SIDE = 320  # pixels of a quarter; a defect is about 30 pixels wide
@@ -61,7 +63,7 @@ class Material:
         """Return trained weights of an architecture, from another set than the benchmark's; changed or not."""
         plain = self.folder / "weights" / f"{model}.pt"
         if not plain.is_file():
-            run = pipeline.train(overrides=[*BASE_SETTINGS, *self._base(model)])
+            run = session.train(load_config(None, [*BASE_SETTINGS, *self._base(model)]))
             plain.parent.mkdir(parents=True, exist_ok=True)
             part = plain.with_suffix(".part")
             shutil.copyfile(run.weights("last"), part)

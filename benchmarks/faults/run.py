@@ -42,6 +42,7 @@ from pipeline.runs import Run
 from pipeline.training import session
 from pipeline.training.watcher import StopRequested, Watcher
 
+WEIGHTS = "weights of "
 RUNS_PER_PROCESS = 12  # a training leaves some memory behind
 
 
@@ -168,19 +169,35 @@ def _can_run(case: Case, pcb: Path | None) -> bool:
     return not missing
 
 
-def _prepare(found: list[Case], material: Material) -> None:
-    """Make data and weights before several processes ask for them."""
-    for case in found:
-        start_and_data(case, material)
-
-
 def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> int:
-    names, failures = [case.name for case in found], 0
-    for done, (name, result) in enumerate(in_processes(perform, names, (folder, pcb), jobs), 1):
+    """Train what begins with random weights beside the weights that the others begin with, then the others."""
+    material = Material(folder, pcb)
+    for case in found:  # before several processes ask for them
+        material.data(case.cell.data, case.variant.change)
+    at_random = [case.name for case in found if case.variant.start is None]
+    others = [case for case in found if case.variant.start is not None]
+    weights = [f"{WEIGHTS}{model}" for model in sorted({case.cell.model for case in others})]
+    failures = _perform_all([*weights, *at_random], folder, pcb, jobs)
+    for case in others:
+        start_and_data(case, material)
+    return failures + _perform_all([case.name for case in others], folder, pcb, jobs)
+
+
+def _perform_all(names: list[str], folder: Path, pcb: Path | None, jobs: int) -> int:
+    failures = 0
+    for done, (name, result) in enumerate(in_processes(_task, names, (folder, pcb), jobs), 1):
         failures += isinstance(result, Exception)
         word = told(result) if isinstance(result, Exception) else str(result).splitlines()[0][:150]
-        print(f"{done}/{len(found)} {name}: {word}", file=sys.stderr, flush=True)
+        print(f"{done}/{len(names)} {name}: {word}", file=sys.stderr, flush=True)
     return failures
+
+
+def _task(name: str, folder: Path, pcb: Path | None) -> str:
+    """Perform the case of a name, or make the weights of an architecture."""
+    if not name.startswith(WEIGHTS):
+        return perform(name, folder, pcb)
+    Material(folder, pcb).weights(name.removeprefix(WEIGHTS))
+    return "made"
 
 
 def in_processes(
@@ -243,7 +260,6 @@ def main() -> None:
         sys.exit(f"{options.only}: no training of {options.part} has this text in its name")
     found = [case for case in wanted if _can_run(case, pcb) and not (folder / case.name).is_dir()]
     started = time.perf_counter()
-    _prepare(found, Material(folder, pcb))
     failures = _run_all(found, folder, pcb, options.jobs)
     print(
         f"{len(found)} trainings in {(time.perf_counter() - started) / 60:.1f} min, {failures} failed", file=sys.stderr
