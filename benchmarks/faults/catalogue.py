@@ -5,7 +5,7 @@ the data; yolov8n and circuit boards are not in the calibration. `heldout` was t
 from it was then mended, and `fresh`, other boards and drawings, trained and scored once; what that taught was mended
 as well, and `third`, healthy trainings alone, and `late`, for the rules that wait for 100 or 200 steps, scored once;
 and once more `fourth`, healthy trainings and the faults that a knob mends, whose advice is tried; and `later`, healthy
-ones as long as those of `late`.
+ones as long as those of `late`, and what is not finite without the checks before.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ HEALTHY: tuple[Healthy, ...] = (
 HEALTHY_LATE = (Healthy("accumulated_late", ("batch=2", "nbs=16", "epochs=16")),)
 # In how many cells each fault and each healthy variant is trained; the next one begins with the next cell. Held out:
 # every fault in all five, every healthy variant in three, which makes sixty; afresh both in three.
-_FAULTS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "long": 2, "late": 4, "fourth": 2}
+_FAULTS_EACH = {"calibration": 2, "heldout": 5, "fresh": 3, "long": 2, "late": 4, "fourth": 2, "later": 4}
 _HEALTHY_EACH = {"calibration": 1, "long": 2, "later": 4, "small": 1}
 FAULT_CELLS_EACH = {part: _FAULTS_EACH.get(part, 1) for part in CELLS}
 HEALTHY_CELLS_EACH = {part: _HEALTHY_EACH.get(part, 3) for part in CELLS}
@@ -182,7 +182,7 @@ FAULTS_OF = {
     "third": (),
     "long": ("labels_shuffled",),
     "late": ("labels_shuffled",),
-    "later": (),
+    "later": ("nan_pictures", "inf_gradient", "overflow"),
     "fourth": tuple(fault.name for fault in FAULTS if fault.knob),
 }
 HEALTHY_OF = {
