@@ -26,6 +26,7 @@ SPLITS = ("train", "val", "test")
 PCB_SIDE = 320  # pixels of a quarter; a defect is about 30 pixels wide
 BOARDS = {"pcb": "train.json", "boards": "test.json"}  # of DeepPCB, from which a set is cut
 PCB_PICTURES = {"train": 160, "val": 40}
+BASE_DATA = "field-7700"  # on which the starting weights are trained; in no part of the benchmark
 BASE_SETTINGS = ["imgsz=96", "batch=8", "nbs=8", "epochs=6", "workers=0", "device=cpu", "warmup_epochs=1"]
 BACKGROUNDS = "backgrounds"
 Labels = list[list[str]]  # the rows of one label file, split at spaces
@@ -82,7 +83,7 @@ class Material:
         return changed
 
     def _base(self, model: str) -> list[str]:
-        own = [f"model={model}.yaml", f"data={self.data('field-7700')}", f"runs={self.folder / 'weights' / 'runs'}"]
+        own = [f"model={model}.yaml", f"data={self.data(BASE_DATA)}", f"runs={self.folder / 'weights' / 'runs'}"]
         return [*own, "optimizer=AdamW", "lr0=0.002", "warmup_bias_lr=0", "mosaic=0", "monitor.preflight=0"]
 
     def _cut_boards(self, target: Path, seed: int, file: str) -> None:

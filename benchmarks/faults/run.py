@@ -33,7 +33,7 @@ import torch
 from case import Case
 from catalogue import CELLS, CHECKED, case_of, cases, settings_of
 from doors import Onset
-from material import BOARDS, Material
+from material import BASE_DATA, BOARDS, Material
 from stored import save
 
 from pipeline.config import load_config
@@ -177,6 +177,8 @@ def _run_all(found: list[Case], folder: Path, pcb: Path | None, jobs: int) -> in
     at_random = [case.name for case in found if case.variant.start is None]
     others = [case for case in found if case.variant.start is not None]
     weights = [f"{WEIGHTS}{model}" for model in sorted({case.cell.model for case in others})]
+    if weights:
+        material.data(BASE_DATA)
     failures = _perform_all([*weights, *at_random], folder, pcb, jobs)
     for case in others:
         start_and_data(case, material)
