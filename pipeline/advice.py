@@ -2,7 +2,8 @@
 
 An advice begins with `train.lr0=0.002: why` where a knob can be turned, with `one=1 with two=2: why` where knobs belong
 together. Only that beginning is read, whole or not at all: an advice of which one part is no setting gives no knob.
-Where it says to drop a transform from the policy, the knob is the list of transforms without it.
+Where it says to drop a transform from the policy, the knob is the list of transforms without it; a milder setting of it
+that such an advice names first is for a person to write.
 """
 
 from __future__ import annotations
@@ -60,16 +61,16 @@ def knobs_of(finding: Finding, last: Path | None = None) -> tuple[Knob, ...]:
     return knobs if _is_accepted(knobs) else ()
 
 
-def _without(finding: Finding, policy: Policy) -> tuple[Knob, ...]:
-    """Return the knob that drops the transform that an advice says to drop; none where it says something else."""
-    dropped = _DROPPED.search(finding.advice)
-    if dropped is None:
-        return ()
+def _dropped(finding: Finding, policy: Policy) -> tuple[str, tuple[Knob, ...]]:
+    """Return the transform that an advice says to drop and the knob that does; nothing where it says something else."""
+    found = _DROPPED.search(finding.advice)
+    if found is None:
+        return "", ()
     try:
-        left = policy.without(dropped[1])
+        left = policy.without(found[1])
     except KeyError:
-        return ()
-    return (Knob("augment.transforms", flow(left.transforms)),)
+        return "", ()
+    return found[1], (Knob("augment.transforms", flow(left.transforms)),)
 
 
 def _can_be_turned(knob: Knob, last: Path | None) -> bool:
@@ -94,12 +95,14 @@ class Suggestion:
         knobs: that belong together; empty where no setting mends it.
         now: what the run has for each of them, as `key value`.
         why_not: in words why nothing can be turned; "" where something can.
+        dropped: the transform that the knob drops from the policy, by its name there.
     """
 
     finding: Finding
     knobs: tuple[Knob, ...] = ()
     now: tuple[Any, ...] = ()
     why_not: str = ""
+    dropped: str = ""
 
     @property
     def is_turnable(self) -> bool:
@@ -156,7 +159,9 @@ _DIAGNOSED = {"amp", "gradient", "layer", "loss", "norm", "optimizer", "resume",
 
 
 def _suggestion(finding: Finding, config: Config, last: Path | None) -> Suggestion:
-    knobs = knobs_of(finding, last) or _without(finding, config.augment)
+    dropped, knobs = "", knobs_of(finding, last)
+    if not knobs:
+        dropped, knobs = _dropped(finding, config.augment)
     if not knobs:
         return Suggestion(finding, why_not="no setting mends it")
     now = tuple(value_of(config, knob.key) for knob in knobs)
@@ -166,7 +171,7 @@ def _suggestion(finding: Finding, config: Config, last: Path | None) -> Suggesti
         return Suggestion(finding, knobs, now, f"does not fit the rest of the configuration: {error.problems[0]}")
     # `freeze=0` and none mean the same.
     same = all((value_of(turned, k.key) or None) == (old or None) for k, old in zip(knobs, now, strict=True))
-    return Suggestion(finding, knobs, now, "the run has this setting already" if same else "")
+    return Suggestion(finding, knobs, now, "the run has this setting already" if same else "", dropped)
 
 
 def value_of(config: Config, key: str) -> Any:

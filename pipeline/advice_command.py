@@ -81,7 +81,7 @@ def _print_suggestion(console: Console, suggestion: Suggestion, is_first: bool) 
 def _what_next(advice: Advice) -> str:
     if advice.first is None:
         return "nothing to turn: no error or warning names a setting that the run does not have already"
-    run, settings = advice.run.path, " ".join(advice.first.overrides)
+    run, settings = advice.run.path, " ".join(map(shlex.quote, advice.first.overrides))
     if advice.run.state.get("state") not in ("complete", "failed"):
         return escape(f"it was interrupted: train anew with {settings}, or bring it to its end and verify it then")
     return escape(

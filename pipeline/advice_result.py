@@ -197,15 +197,27 @@ def _new(before: Side, after: Side) -> tuple[list[str], list[str]]:
     return errors, [name for name in after.alarms if name not in before.alarms or name in errors]
 
 
-def name_of(finding: Finding) -> str:
-    """Return what tells findings of one run apart: the id, with the entry of the policy where it is about one."""
+def name_of(finding: Finding, dropped: str = "") -> str:
+    """Return what tells findings of one run apart: the id, with the entry of the policy where it is about one.
+
+    Args:
+        finding: of a run.
+        dropped: the transform that this run's policy lacks beside another one's; where that had several of its kind,
+            the later ones go by the names that they have there: `ToGray` without the first one is `ToGray#2`.
+    """
     entry = finding.evidence.get("entry")
-    return f"{finding.id} of {entry}" if entry else finding.id
+    return f"{finding.id} of {_entry_before(str(entry), dropped)}" if entry else finding.id
 
 
-def alarms_of(findings: list[Finding]) -> dict[str, Severity]:
-    """Return the severity of errors and warnings by their names."""
-    return {name_of(finding): finding.severity for finding in findings if finding.severity != "info"}
+def _entry_before(entry: str, dropped: str) -> str:
+    (kind, _, number), (own, _, gone) = entry.partition("#"), dropped.partition("#")
+    same = kind == own and int(number or 1) >= int(gone or 1)
+    return f"{kind}#{int(number or 1) + 1}" if same else entry
+
+
+def alarms_of(findings: list[Finding], dropped: str = "") -> dict[str, Severity]:
+    """Return the severity of errors and warnings by their names; see `name_of`."""
+    return {name_of(finding, dropped): finding.severity for finding in findings if finding.severity != "info"}
 
 
 def end_alone(before: Side, after: Side) -> Change:

@@ -122,7 +122,7 @@ def _verified(advice: Advice, config: Config, watchers: Sequence[Watcher]) -> Ad
         after = _ended(run, wanted, watchers)
     if after.state.get("state") not in ("complete", "failed"):
         return Advice(run, advice.suggestions, interrupted=after)
-    before_side, after_side = _side(run), _side(after)
+    before_side, after_side = _side(run), _side(after, first.dropped)
     trial = Trial(first, before_side, after_side, _change(run, after, before_side, after_side, config))
     write_json(after.path / RESULT, trial.to_dict())
     return Advice(run, advice.suggestions, trial)
@@ -217,9 +217,9 @@ def _refuse_other_data(run: Run, wanted: Config) -> None:
         )
 
 
-def _side(run: Run) -> Side:
-    state = run.state
-    return Side(str(run.path), str(state.get("state")), str(state.get("reason") or ""), alarms_of(run.findings()))
+def _side(run: Run, dropped: str = "") -> Side:
+    state, alarms = run.state, alarms_of(run.findings(), dropped)
+    return Side(str(run.path), str(state.get("state")), str(state.get("reason") or ""), alarms)
 
 
 def _change(first: Run, second: Run, before: Side, after: Side, config: Config) -> Change:
@@ -245,7 +245,7 @@ def losses_between(first: Run, second: Run, config: Config) -> Change:
     weights = image_weights(part.images.height, config.eval.resamples, groups=groups.number)
     imgsz, device = int(config.train.imgsz), str(config.train.device or "")
     found = [
-        picture_losses(run.weights("last"), part, train, imgsz, device, run.context.get("frozen") or ())
+        picture_losses(run.weights("last"), part, train, imgsz, device, run.context.get("freeze") or ())
         for run in (first, second)
     ]
     return loss_change(found[0], found[1], weights, groups.units)

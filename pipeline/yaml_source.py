@@ -56,7 +56,16 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar(_STR, text, style=style)
 
 
+class _FlowDumper(_Dumper):
+    """Keeps text with line breaks on one line."""
+
+
+def _represent_on_one_line(dumper: _FlowDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(_STR, text, style='"' if text and text.splitlines() != [text] else None)
+
+
 _Dumper.add_representer(str, _represent_text)
+_FlowDumper.add_representer(str, _represent_on_one_line)
 _Loader.yaml_implicit_resolvers = {}
 _Dumper.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in _PLAIN:
@@ -139,7 +148,7 @@ def dump_yaml(value: Mapping[str, Any]) -> str:
 def flow(value: Any) -> str:
     """Return a value on one line, such as `[{GaussNoise: {p: 0.3}}]`, which `parse_scalar` reads back to the same."""
     text: str = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=True
+        value, Dumper=_FlowDumper, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=True
     )
     return text.removesuffix("\n").removesuffix("\n...")
 

@@ -60,7 +60,16 @@ def rate_knob(history: History, rate: float) -> str:
         return "train.lr0"
     chosen = history.context.get("optimizer")
     auto = history.context.get("optimizer_requested") == "auto" and chosen
-    return f"train.lr0={one_digit(rate)}{f' with train.optimizer={chosen}' if auto else ''}"
+    return f"train.lr0={one_digit(rate)}{f' with {named(str(chosen))}' if auto else ''}"
+
+
+def named(optimizer: str) -> str:
+    """Return the settings that give the optimizer which `auto` chose, and what it sets beside (`build_optimizer`).
+
+    Without them biases warm up from Ultralytics' 0.1, which is meant for SGD.
+    """
+    momentum = " with train.momentum=0.9" if optimizer == "AdamW" else ""  # of MuSGD the warm-up puts it back
+    return f"train.optimizer={optimizer}{momentum} with train.warmup_bias_lr=0"
 
 
 def number(value: Any) -> float:

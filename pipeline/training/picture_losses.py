@@ -1,14 +1,15 @@
 """The plain validation loss of a checkpoint, picture by picture, so that two checkpoints can be compared in pairs.
 
-After a hundred steps from random weights BatchNorm's running statistics lag behind the weights: a training that learns
-can have many times the loss of one that learns nothing. The statistics are therefore measured anew on train pictures,
-by the weights as they are ("precise" statistics: Wu and Johnson, arXiv 2105.07576), so that weights are compared.
+After a hundred steps from random weights BatchNorm's running statistics lag behind the weights: a training that learnt
+had 3.6 times the loss of one that learnt nothing (docs/benchmarks/faults.md). The statistics are therefore measured
+anew on train pictures, by the weights as they are, so that weights are compared. Wu and Johnson (arXiv 2105.07576) call
+such statistics precise; theirs count the spread between batches as well, which batches of mixed pictures hardly have.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.torch_utils import select_device
 
 from ..data.dataset import Dataset
+from ..errors import DataError
 from ..leash import tighten
 from ..model_source import load_weights
 from . import losses
@@ -50,7 +52,7 @@ def spread(part: Dataset) -> Dataset:
 
 
 def picture_losses(
-    weights: Path, part: Dataset, train: Dataset, imgsz: int, device: str = "", frozen: Collection[str] = ()
+    weights: Path, part: Dataset, train: Dataset, imgsz: int, device: str = "", freeze: Sequence[str] = ()
 ) -> NDArray[np.float64]:
     """Return the loss of each picture `[i]`, not augmented, in evaluation mode; inf where there is none to speak of.
 
@@ -65,11 +67,12 @@ def picture_losses(
         train: pictures on which BatchNorm's statistics are measured, `MOST_PICTURES` of them at most.
         imgsz: long side in pixels.
         device: as in `train.device`; empty for the first GPU, or the CPU where there is none.
-        frozen: names of weights that did not learn; BatchNorm did not either there, and keeps its statistics.
+        freeze: parts of the names of layers that were frozen (`freeze` of the context): there BatchNorm keeps its
+            statistics, as Ultralytics lets it do in training.
 
     Raises:
         ModelError: the checkpoint cannot be read.
-        DataError: a picture cannot be read.
+        DataError: a picture cannot be read, or there is none of train.
     """
     tighten()
     place = select_device(device, verbose=False)
@@ -80,7 +83,7 @@ def picture_losses(
     rows = {str(part.picture_path(path)): row for row, path in enumerate(images["path"])}
     found = np.full(images.height, np.inf)
     stride = max(int(model.stride.max()), 32)
-    _measure_statistics(model, keep_pictures(train, MOST_PICTURES, imgsz, stride, model.args), place, frozen)
+    _measure_statistics(model, keep_pictures(train, MOST_PICTURES, imgsz, stride, model.args), place, freeze)
     for batch in keep_pictures(part, images.height, imgsz, stride, model.args):
         for index, file in enumerate(batch["im_file"]):
             found[rows[str(file)]] = _loss(model, _alone(batch, index, place))
@@ -88,19 +91,28 @@ def picture_losses(
 
 
 def _measure_statistics(
-    model: nn.Module, batches: Sequence[Mapping[str, Any]], device: torch.device, frozen: Collection[str]
+    model: nn.Module, batches: Sequence[Mapping[str, Any]], device: torch.device, freeze: Sequence[str]
 ) -> None:
-    """Set running means and variances to the averages over these batches, and leave the model in evaluation mode."""
-    still = {name.rpartition(".")[0] for name in frozen}
-    layers = [m for name, m in model.named_modules() if isinstance(m, _BatchNorm) and name not in still]
+    """Set running means and variances to the means of those of whole batches, and leave the model in evaluation mode.
+
+    A last batch of fewer pictures would weigh as much as the others.
+    """
+    if not batches:
+        raise DataError("no picture of train to measure BatchNorm's statistics on")
+    layers = [
+        layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, _BatchNorm) and not any(part in name for part in freeze)
+    ]
     model.eval()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain average over all batches
+        layer.momentum = None  # a plain mean over the batches
         layer.train()
     with torch.no_grad():
         for batch in batches:
-            model(batch["img"].to(device).float() / 255)
+            if len(batch["img"]) == len(batches[0]["img"]):
+                model(batch["img"].to(device).float() / 255)
     model.eval()
 
 

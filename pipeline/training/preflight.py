@@ -24,7 +24,7 @@ from . import proof, trial_checks
 from .causes import causes_first
 from .diagnosis import diagnose
 from .history import History
-from .judging import UNUSUAL, USUAL_RATES
+from .judging import UNUSUAL, USUAL_RATES, named
 from .trial import Trial, trial
 
 # Of the loss left after learning four pictures by heart: healthy starts leave 0.08 to 0.2 on drawn pictures
@@ -241,7 +241,9 @@ def _learning_rate(bench: Trial) -> Outcome:
     upper = "never blew up" if result.highest is None else f"blows up at {result.highest:.1e}"
     words = f"{result.optimizer}: lr0 about {result.proposal:g} proposed, yours is {own:g}; the loss {upper}"
     figures = {**result.to_dict(), "lr0": own}
-    advice = f"train.lr0={result.proposal:g} with train.optimizer={result.optimizer}: what the range test proposes"
+    auto = bench.context().get("optimizer_requested") == "auto"
+    choice = named(result.optimizer) if auto else f"train.optimizer={result.optimizer}"
+    advice = f"train.lr0={result.proposal:g} with {choice}: what the range test proposes"
     if result.highest is not None and own >= result.highest * _margin(own, result.optimizer):
         message = (
             f"lr0 {own:g} is too high for {result.optimizer}: in a range test the loss blew up at {result.highest:.1e}."

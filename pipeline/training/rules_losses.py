@@ -35,7 +35,6 @@ FINDS, AS_MUCH = 0.01, 0.5  # mAP50, and the part of its best: detection that di
 MEASURED = 4  # epochs with both losses
 FEW_PICTURES, MANY_PASSES = 50, 20  # pictures, and how often each was seen: then it is they that have been learnt
 MEMORISED = 0.4  # of the first loss, on pictures seen so often
-WORTH_STOPPING = 0.8  # of the epochs: a best one after it is too near the end for a shorter training to be another one
 # What moves pictures, as Ultralytics has it by default. Its mosaic is left out: on twenty pictures, in 180 steps, it
 # took 4 points of mAP50-95 where these settings gave 2 (docs/benchmarks/faults.md).
 MOVING = "augment.scale=0.5 with augment.translate=0.1 with augment.fliplr=0.5"
@@ -157,7 +156,7 @@ def judge_overfitting(history: History) -> Finding | None:
         rose = since[-2:].min() > VAL_ROSE * since[0] and since[-1] > SINKING * since.max()
         train = plain_loss(history, "train")[both]
         # What is learnt by heart gets better in training too; else objects are still being assigned.
-        learnt = sample[both[-1]] < STILL_LEARNS * sample[both[best]] and not train[-1] > train[best]
+        learnt = sample[both[-1]] < STILL_LEARNS * sample[both[best]] and not train[-2:].min() > train[best]
         settled = not sample[both[-1]] > (1 + GAP) * train[-1]  # else it is BatchNorm that lags, on val and train alike
         if gap[-1] > GAP and gap[-1] > gap[best] + GAP_GROWTH and rose and settled and learnt:
             epoch = int(both[best])
@@ -209,15 +208,18 @@ def _memorised(history: History) -> Finding | None:
 
 
 def _turning_point(val: Values) -> int | None:
-    """Return the epoch after which learning by heart brought nothing; None where val was getting better to the end."""
-    best = max(int(np.nanargmin(val)), MANY_PASSES - 1)
-    return best if best + 1 <= WORTH_STOPPING * len(val) else None
+    """Return the epoch of val's best loss, from which it has risen; None where it has not."""
+    best = int(np.nanargmin(val))
+    return best if val[-1] > VAL_ROSE * val[best] else None
 
 
 def _against_overfitting(history: History, epoch: int | None) -> str:
     augmentation = history.context.get("augmentation")  # None: a run of an older version
     if augmentation is not None and not set(augmentation) - COLOURS:
-        return f"{MOVING}: without it the pictures are the same in every epoch; more pictures help most"
+        return (
+            f"{MOVING}: the pictures are the same in every epoch, and more of them help most; leave fliplr "
+            "out where left and right differ"
+        )
     backbone = sum(row.get("place") == "backbone" for row in history.context.get("layers") or ())
     if history.context.get("pretrained") and backbone and not history.context.get("frozen"):
         return f"train.freeze={backbone}: keeps the pretrained backbone, so that fewer weights can learn by heart"

@@ -8,7 +8,18 @@ import numpy as np
 
 from ..findings import Finding
 from .history import History
-from .judging import UNUSUAL, Rule, median, number, percent, plain_loss, starts_random, usual_rate
+from .judging import (
+    UNUSUAL,
+    USUAL_RATES,
+    Rule,
+    median,
+    named,
+    number,
+    percent,
+    plain_loss,
+    starts_random,
+    usual_rate,
+)
 
 DEFAULT_LR0 = (
     0.01  # of Ultralytics; a person who writes it under optimizer=auto cannot be told from one who wrote nothing
@@ -63,12 +74,12 @@ def judge_auto_rate(history: History) -> Finding | None:
 
 
 def _to_count(chosen: str, asked: float, used: float) -> str:
-    """Return what makes the rate count; a rate that was meant for another optimizer would spoil the training."""
-    if used / UNUSUAL <= asked <= used * UNUSUAL:
-        return f"train.optimizer={chosen}: naming the optimizer makes lr0={asked:g} count"
+    """Return what makes the rate count; one far above the usual ones was meant for another optimizer."""
+    if not asked > UNUSUAL * max(used, USUAL_RATES.get(chosen, used)):
+        return f"{named(chosen)}: naming the optimizer makes lr0={asked:g} count"
     return (
-        f"train.optimizer={chosen} with train.lr0={used:g}: writes down what was used; lr0={asked:g} is "
-        f"{asked / used:.2g} times that, try it only if it was meant for {chosen}"
+        f"{named(chosen)} with train.lr0={used:g}: writes down what was used; lr0={asked:g} is "
+        f"{asked / used:.2g} times that, too much for {chosen}"
     )
 
 

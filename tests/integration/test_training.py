@@ -18,6 +18,7 @@ from ultralytics import YOLO
 from pipeline import evaluation_verbs, verbs
 from pipeline.config import load_config
 from pipeline.errors import ModelError, UsageError
+from pipeline.policy import Policy, entries
 from pipeline.runs import Run
 
 
@@ -92,6 +93,8 @@ def test_a_model_with_one_branch_keeps_its_own_terms(tiny_overrides: list[str], 
 def test_every_optimizer_is_followed(tiny_overrides: list[str], tmp_path: Path, optimizer: str) -> None:
     run = train_alone([*tiny_overrides, f"optimizer={optimizer}", "lr0=0.001", "epochs=1", "nbs=4", f"runs={tmp_path}"])
     assert run.context["optimizer"] == optimizer
+    assert run.context["augmentation"] == list(entries(Policy.model_validate(run.config["augment"])))
+    assert {"mosaic", "fliplr"} <= set(run.context["augmentation"])
     last = [probe for probe in run.records("probes") if probe["kind"] == "update"][-1]
     assert set(last["ratio"]) == set(run.norms().layer_names)
     assert all(math.isfinite(value) and value > 0 for value in last["ratio"].values())

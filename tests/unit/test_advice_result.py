@@ -226,3 +226,18 @@ def test_a_stop_is_told_in_one_sentence() -> None:
     assert words["Verdict"] == "no change: loss.plateau is still there, the training stopped before its end"
     assert words["Next"].startswith("leave train.lr0=0.01 train.optimizer=SGD out")
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["verdict"] == "no change"
+
+
+def test_transforms_keep_their_names_when_one_before_them_is_dropped() -> None:
+    def of(entry: str, finding_id: str = "augment.black", severity: Severity = "error") -> Finding:
+        return Finding(finding_id, severity, "x", {"entry": entry}, "")
+
+    before = [of("ToGray"), of("ToGray#2"), of("Blur"), of("ToGray#3", "augment.shift", "warning")]
+    after = [of("ToGray"), of("Blur"), of("ToGray#2", "augment.shift", "warning")]
+    left = alarms_of(after, "ToGray")
+    assert left == alarms_of(before[1:])
+    assert alarms_of(after[:1], "ToGray#2") == alarms_of(before[:1])
+    assert alarms_of(after) == alarms_of(after, "GaussNoise")
+    assert alarms_of([Finding("loss.plateau", "warning", "x", {}, "")], "ToGray") == {"loss.plateau": "warning"}
+    sides = Side("a", "complete", "", alarms_of(before)), Side("b", "complete", "", left)
+    assert judge("augment.black of ToGray", *sides, "none") == "fixed"

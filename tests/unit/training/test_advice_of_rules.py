@@ -43,8 +43,9 @@ def test_every_finding_gives_all_of_its_settings_or_none(case: Case, requested: 
 # What stands for the values that the rules compute, by the expression; else 1.
 STAND_INS = {
     "rate_knob": "train.lr0=0.002 with train.optimizer=AdamW",
-    "chosen": "AdamW",
+    "named": "train.optimizer=AdamW with train.momentum=0.9",
     "result.optimizer": "AdamW",
+    "choice": "train.optimizer=AdamW",
     "gain": "box",
     "other": "bf16",
     "MOVING": "augment.scale=0.5 with augment.fliplr=0.5",
