@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small gain nothing from a second thread
@@ -44,9 +44,9 @@ COMMON = ["model=yolo26n.yaml", "imgsz=96", "batch=8", "nbs=8", "warmup_epochs=1
 QUICK = ["monitor.preflight=0", "report.samples=0", "report.every=100"]
 
 
-def train_all(folder: Path, seeds: Sequence[int] = SEEDS) -> None:
+def train_all(folder: Path, seeds: Sequence[int] = SEEDS, sets: Mapping[str, Sequence[str]] = SETS) -> None:
     """Train what is not there yet."""
-    for kind, of_set in SETS.items():
+    for kind, of_set in sets.items():
         data = folder / "data" / kind / "data.yaml"
         if not data.is_file():
             pipeline.make_demo(kind, data.parent)
