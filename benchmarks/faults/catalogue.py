@@ -5,7 +5,7 @@ the data; yolov8n and circuit boards are not in the calibration. `heldout` was t
 from it was then mended, and `fresh`, other boards and drawings, trained and scored once; what that taught was mended
 as well, and `third`, healthy trainings alone, and `late`, for the rules that wait for 100 or 200 steps, scored once;
 and once more `fourth`, healthy trainings and the faults that a knob mends, whose advice is tried; and `later`, healthy
-ones as long as those of `late`, and what is not finite without the checks before.
+ones as long as those of `late`, and what is not finite without the checks before; and `longer`, of 500 steps.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ CELLS: dict[str, tuple[Cell, ...]] = {
         Cell("yolo26n", "steel-81", "MuSGD", 603),
         Cell("yolo26n", "field-82", "AdamW", 604),
     ),
+    "longer": (
+        Cell("yolov8n", "boards-11", "AdamW", 701),
+        Cell("yolo11n", "boards-12", "SGD", 702),
+        Cell("yolo26n", "steel-91", "AdamW", 703),
+    ),
     "small": (Cell("yolo26n", "field-20", "AdamW", 0),),
 }
 # About 100 optimiser steps of 8 pictures; the last two thirds at the full rate.
@@ -87,6 +92,7 @@ OF_PART = {
     "long": {"pcb": ["imgsz=128", "epochs=25", "mosaic=0"]},
     "late": _LATE,
     "later": _LATE,
+    "longer": {"boards": ["imgsz=128", "epochs=25", "mosaic=0"], "steel": ["imgsz=96", "epochs=17", "mosaic=0"]},
 }
 # Parts whose trainings begin with the checks of `tuneup doctor`.
 CHECKED = ("calibration", "heldout", "fresh", "third", "fourth")
@@ -182,6 +188,7 @@ FAULTS_OF = {
     "third": (),
     "long": ("labels_shuffled",),
     "late": ("labels_shuffled",),
+    "longer": (),
     "later": ("nan_pictures", "inf_gradient", "overflow"),
     "fourth": tuple(fault.name for fault in FAULTS if fault.knob),
 }
@@ -189,6 +196,7 @@ HEALTHY_OF = {
     "small": ("plain", "fine_tuned", "resumed", "accumulated", "backgrounds", "rate_thrice"),
     "long": ("plain",),
     "late": ("plain", "rate_tenth", "accumulated_late"),
+    "longer": ("plain", "rate_tenth", "strong_augmentation"),
     "later": ("plain", "rate_tenth", "accumulated_late", "fine_tuned", "strong_augmentation"),
 }
 
