@@ -7,6 +7,7 @@ import numpy as np
 from ..findings import Finding
 from .history import History, Values
 from .judging import (
+    UNUSUAL,
     WINDOW,
     Rule,
     assigned_from,
@@ -19,6 +20,7 @@ from .judging import (
     smooth,
     starts_random,
     total_steps,
+    usual_rate,
 )
 
 # Calibrated on runs of 120 steps, see docs/benchmarks/healthy_runs.md; docs/benchmarks/faults.md has longer ones: the
@@ -50,7 +52,8 @@ def judge_learning(history: History) -> Finding | None:
         return None
     first, last, fall = fall_of(loss)
     little = fall < min(LEARNS, LEARNS_PER_WAY * way)
-    blind = fall < BLIND_FALL and _is_blind(history, last)
+    slow = rate_in_use(history) < usual_rate(history) / UNUSUAL  # explains by itself that nothing is found yet
+    blind = fall < BLIND_FALL and not slow and _is_blind(history, last)
     if not (little or blind) or (history.epoch_values("val_map50") > FOUND).any():
         return None
     what = (

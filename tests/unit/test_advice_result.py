@@ -143,7 +143,9 @@ def changed(first: np.ndarray, second: np.ndarray) -> Change:
     return loss_change(first, second, image_weights(len(first), 500), len(first))
 
 
-@pytest.mark.parametrize(("factor", "direction"), [(0.7, "up"), (1.0, "none"), (0.85, "none"), (1.15, "none"), (1.4, "down")])
+@pytest.mark.parametrize(
+    ("factor", "direction"), [(0.7, "up"), (1.0, "none"), (0.85, "none"), (1.15, "none"), (1.4, "down")]
+)
 def test_losses_are_compared_picture_by_picture(factor: float, direction: str) -> None:
     change = changed(*losses(factor))
     assert change.direction == direction
