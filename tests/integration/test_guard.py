@@ -200,6 +200,7 @@ def test_a_variance_that_overflows_where_the_loss_does_not(
     assert all(incident["statistics"] == [f"{norm}.running_var"] for incident in run.incidents())
     assert run.steps()["skipped"].to_list() == [False, True, True, True]
     assert run.steps()["loss"].is_finite().all()
+    verbs.report(run)
     page = (run.path / "report.html").read_text("utf-8")
     assert "loss and gradient were finite, the running statistics of" in page
 

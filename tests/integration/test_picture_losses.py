@@ -37,17 +37,22 @@ def other_statistics(network: torch.nn.Module) -> None:
             layer.running_var.mul_(50.0)
 
 
+def write_changed(run: Run, target: Path, changes: Sequence[Change]) -> None:
+    """Write the last weights of a run, changed."""
+    record = torch.load(run.weights("last"), map_location="cpu", weights_only=False)
+    record["model"] = record["model"].float()
+    for change in changes:
+        change(record["model"])
+    torch.save(record, target)
+
+
 @pytest.fixture
 def losses_of(tiny_run: Run, tmp_path: Path) -> Callable[..., NDArray[np.float64]]:
     dataset = tiny_run.dataset()
     part, train = spread(dataset.split("val")), dataset.split("train")
 
     def losses(*changes: Change, freeze: Sequence[str] = ()) -> NDArray[np.float64]:
-        record = torch.load(tiny_run.weights("last"), map_location="cpu", weights_only=False)
-        record["model"] = record["model"].float()
-        for change in changes:
-            change(record["model"])
-        torch.save(record, tmp_path / "changed.pt")
+        write_changed(tiny_run, tmp_path / "changed.pt", changes)
         return picture_losses(tmp_path / "changed.pt", part, train, 64, "cpu", freeze)
 
     return losses
@@ -72,11 +77,7 @@ def test_two_runs_are_compared_by_their_weights(tiny_run: Run, tmp_path: Path) -
     def run(name: str, *changes: Change, freeze: tuple[str, ...] = ()) -> Run:
         shutil.copytree(tiny_run.path, tmp_path / name)
         copy = Run(tmp_path / name)
-        record = torch.load(copy.weights("last"), map_location="cpu", weights_only=False)
-        record["model"] = record["model"].float()
-        for change in changes:
-            change(record["model"])
-        torch.save(record, copy.weights("last"))
+        write_changed(tiny_run, copy.weights("last"), changes)
         copy.save_context({**copy.context, "freeze": [*copy.context["freeze"], *freeze]})
         return copy
 

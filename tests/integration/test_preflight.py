@@ -248,9 +248,12 @@ def test_a_usual_rate_has_the_benefit_of_the_doubt(
     test = trial_checks.RangeTest(optimizer, (), (), highest, 1e-4)
     monkeypatch.setattr(trial_checks, "range_test", lambda bench: test)
     groups = [{"initial_lr": rate}]
-    bench: Any = SimpleNamespace(trainer=SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups)))
-    found = [finding.id for finding in preflight._learning_rate(bench)[2]]
-    assert found == (["preflight.lr_too_high"] if is_too_high else [])
+    trainer = SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups))
+    for requested in (optimizer, "auto"):  # with a name instead of auto goes what auto sets beside the rate
+        bench: Any = SimpleNamespace(trainer=trainer, context=lambda own=requested: {"optimizer_requested": own})
+        found = preflight._learning_rate(bench)[2]
+        assert [finding.id for finding in found] == (["preflight.lr_too_high"] if is_too_high else [])
+        assert all(("train.warmup_bias_lr=0" in f.advice) is (requested == "auto") for f in found)
 
 
 @pytest.mark.parametrize(("lr0", "found"), [(0.9, "preflight.lr_too_high"), (1e-9, "preflight.lr_too_low"), (0.01, "")])

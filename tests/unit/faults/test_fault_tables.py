@@ -64,8 +64,8 @@ def test_falls_say_what_was_told_of_the_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "long"
-    keep(folder, a_case("long", "labels_shuffled"), Shape(steps=240, planned=240, loss=lambda p: 1 - 0.02 * p, map50=0))
-    keep(folder, a_case("long", None), Shape(steps=240, planned=240))
+    keep(folder, a_case("long", "labels_shuffled"), Shape(steps=450, planned=450, loss=lambda p: 1 - 0.02 * p, map50=0))
+    keep(folder, a_case("long", None), Shape(steps=450, planned=450))
     monkeypatch.setattr(sys, "argv", ["falls.py", str(folder)])
     falls.main()
     wrong, right = capsys.readouterr().out.splitlines()[2:4]
