@@ -1,8 +1,9 @@
 """How far apart are the losses that `tuneup advise --verify` compares, in trainings that differ in the seed alone?
 
-Two demo sets, three optimizers, three seeds: the healthy trainings of `healthy_runs.py`, YOLO26n from random weights,
-120 optimiser steps. Every two of one set and optimizer are compared as a verification compares them; one in which the
-losses are called different is a false verdict, and the program then ends with exit code 1.
+Two demo sets, three optimizers, three seeds: as in `healthy_runs.py`, YOLO26n from random weights, but 60 optimiser
+steps, after which hardly anything is found: only then are losses compared. Every two of one set and optimizer are
+compared as a verification does it; where their losses are called different, that is a false verdict, and the program
+ends with exit code 1.
 
     python benchmarks/loss_noise.py FOLDER      # trains (about ten minutes on a core), then compares
 """

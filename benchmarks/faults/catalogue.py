@@ -80,7 +80,7 @@ SETTINGS = {
     "pcb": ["imgsz=128", "epochs=5", "mosaic=0"],  # 160 pictures
     "boards": ["imgsz=128", "epochs=5", "mosaic=0"],
 }
-# 255 to 270 steps: what the rules say that speak from 200 steps on
+# 255 to 270 steps: what the rules say that wait for 100 or 200
 _LATE = {
     "steel": ["imgsz=96", "epochs=9", "mosaic=0"],
     "field": ["imgsz=96", "epochs=17", "close_mosaic=2"],
@@ -92,6 +92,7 @@ OF_PART = {
     "long": {"pcb": ["imgsz=128", "epochs=25", "mosaic=0"]},
     "late": _LATE,
     "later": _LATE,
+    # 500 steps: what all rules say, of healthy trainings
     "longer": {"boards": ["imgsz=128", "epochs=25", "mosaic=0"], "steel": ["imgsz=96", "epochs=17", "mosaic=0"]},
 }
 # Parts whose trainings begin with the checks of `tuneup doctor`.

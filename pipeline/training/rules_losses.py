@@ -217,7 +217,7 @@ def _against_overfitting(history: History, epoch: int | None) -> str:
     augmentation = history.context.get("augmentation")  # None: a run of an older version
     if augmentation is not None and not set(augmentation) - COLOURS:
         return (
-            f"{MOVING}: the pictures are the same in every epoch, and more of them help most; leave fliplr "
+            f"{MOVING}: nothing moves the pictures so far, and more of them help most; leave fliplr "
             "out where left and right differ"
         )
     backbone = sum(row.get("place") == "backbone" for row in history.context.get("layers") or ())
