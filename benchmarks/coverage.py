@@ -15,19 +15,17 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from coverage_methods import METHODS, Bounds, Floats, Z, our_difference, ours
 from numpy.typing import NDArray
 from simulated import Detector, Kind, groups_of, simulate
 
 from pipeline.evaluation.average_precision import scores
-from pipeline.evaluation.intervals import class_mean, image_weights, mean_interval, percentile_interval, resampled_map
+from pipeline.evaluation.intervals import class_mean, image_weights, resampled_map
 from pipeline.evaluation.matching import ALL, match
 
-Floats = NDArray[np.float64]
-Bounds = tuple[float, float]
 WEAK, STRONG = (Detector(0.0), Detector(0.09)), (Detector(1.2), Detector(1.29))  # two checkpoints of one model each
 SCENARIOS = {
     "1 class": (Kind(1), WEAK),
@@ -42,7 +40,6 @@ BOARDS = Kind(1, group=10, alike=0.6)
 BOARD_REPETITIONS = {80: 400, 200: 400, 500: 250}  # 8, 20 and 50 boards
 BOXES = (1, 5, 10, 15, 20, 30, 50, 100, 200, 10**9)
 POPULATION = (40_000, 5)  # pictures at once, times
-Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -106,49 +103,6 @@ def draw(
 
 
 # ---- intervals ------------------------------------------------------------------------------------------------------
-
-
-def percentile(value: float, drawn: Floats, units: int) -> Bounds:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def basic(value: float, drawn: Floats, units: int) -> Bounds:
-    low, high = percentile(value, drawn, units)
-    return 2 * value - high, 2 * value - low
-
-
-def bias_corrected(value: float, drawn: Floats, units: int) -> Bounds:
-    normal = NormalDist()
-    shift = normal.inv_cdf(float(np.clip((drawn < value).mean(), 0.5 / len(drawn), 1 - 0.5 / len(drawn))))
-    low, high = np.quantile(drawn, [normal.cdf(2 * shift - Z), normal.cdf(2 * shift + Z)])
-    return float(low), float(high)
-
-
-def normal_minus_bias(value: float, drawn: Floats, units: int) -> Bounds:
-    centre, half = 2 * value - drawn.mean(), Z * drawn.std(ddof=1)
-    return float(centre - half), float(centre + half)
-
-
-def ours(value: float, drawn: Floats, units: int) -> Bounds:
-    interval = mean_interval(value, drawn, units=units)
-    return interval.low, interval.high
-
-
-def our_difference(value: float, drawn: Floats, units: int) -> Bounds:
-    interval = percentile_interval(value, drawn, units=units)
-    return interval.low, interval.high
-
-
-METHODS: dict[str, tuple[str, Callable[[float, Floats, int], Bounds]]] = {
-    "bootstrap, percentile": ("bootstrap", percentile),
-    "bootstrap, basic": ("bootstrap", basic),
-    "bootstrap, bias-corrected": ("bootstrap", bias_corrected),
-    "bootstrap, normal minus bias": ("bootstrap", normal_minus_bias),
-    "halves, percentile": ("halves", percentile),
-    "halves, normal minus bias, t (`mean_interval`)": ("halves", ours),
-    "halves, percentile, t (`percentile_interval`)": ("halves", our_difference),
-}
 
 
 def judge(
